@@ -1,0 +1,1 @@
+"""The config room: recipes, checked all at once."""

@@ -1,0 +1,1 @@
+"""The data room: records, readers, audit, split, rendering and batches."""

@@ -1,0 +1,163 @@
+"""The one canonical record that every reader makes and every later stage takes.
+
+This module knows what a training example is. It does not know files or tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tunewright.errors import DataError
+
+
+class Task(StrEnum):
+    """What the model learns to do."""
+
+    CLASSIFICATION = "classification"
+    """One label a row, from a text or a pair of texts."""
+    MULTILABEL = "multilabel"
+    """Any number of labels a row."""
+    REGRESSION = "regression"
+    """A number a row."""
+    INSTRUCTION = "instruction"
+    """Answer a prompt or a conversation; the loss is on the answers only."""
+    TEXT = "text"
+    """Continue plain text; the loss is on every token."""
+
+    @property
+    def is_generative(self) -> bool:
+        """True for tasks that a decoder answers with text."""
+        return self in (Task.INSTRUCTION, Task.TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. `train` says whether its tokens count in the loss."""
+
+    role: str
+    content: str
+    train: bool = False
+
+
+Label = str | float | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One training example.
+
+    A record holds either `text` (with `text_pair` and `label` where the task has them) or
+    `messages`. `source` and `row` (counted from 1) say where it came from, so that every
+    message about a record can name its place. `meta` keeps the columns that the task does
+    not use.
+    """
+
+    text: str = ""
+    text_pair: str | None = None
+    label: Label | None = None
+    messages: tuple[Message, ...] = ()
+    source: str = ""
+    row: int = 0
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_row(self) -> dict[str, Any]:
+        """The record as a JSON-like row that `from_row` reads back."""
+        row: dict[str, Any] = {}
+        if self.messages:
+            row["messages"] = [
+                {"role": m.role, "content": m.content}
+                | ({} if m.train == (m.role == "assistant") else {"train": m.train})
+                for m in self.messages
+            ]
+        else:
+            row["text"] = self.text
+        if self.text_pair is not None:
+            row["text_pair"] = self.text_pair
+        if isinstance(self.label, tuple):
+            row["labels"] = list(self.label)
+        elif self.label is not None:
+            row["label"] = self.label
+        return row | {key: value for key, value in self.meta.items() if key not in row}
+
+    @property
+    def plain_text(self) -> str:
+        """All words of the record in one string, for search, duplicates and lengths."""
+        if self.messages:
+            return "\n".join(message.content for message in self.messages)
+        return self.text if self.text_pair is None else f"{self.text}\n{self.text_pair}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Records of one task, in order."""
+
+    task: Task
+    records: tuple[Record, ...]
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    @property
+    def labels(self) -> list[str]:
+        """Every class name that occurs, sorted. Empty for tasks without classes."""
+        found: set[str] = set()
+        for record in self.records:
+            if isinstance(record.label, str):
+                found.add(record.label)
+            elif isinstance(record.label, tuple):
+                found.update(record.label)
+        return sorted(found)
+
+    def select(self, indices: Sequence[int]) -> Dataset:
+        """The records at `indices`, in that order."""
+        return Dataset(self.task, tuple(self.records[i] for i in indices), self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Train, validation and test parts of one data set. The last two may be empty."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+    @property
+    def task(self) -> Task:
+        """The task that all parts share."""
+        return self.train.task
+
+    def items(self) -> Iterator[tuple[str, Dataset]]:
+        """The parts by name, empty ones too."""
+        yield "train", self.train
+        yield "validation", self.validation
+        yield "test", self.test
+
+    def require_known_labels(self) -> None:
+        """Refuse a validation or test label that train lacks: no model could predict it.
+
+        Raises:
+            DataError: names the labels, how many rows have them, and the known ones.
+        """
+        known = set(self.train.labels)
+        for name, part in (("validation", self.validation), ("test", self.test)):
+            unseen = sorted(set(part.labels) - known)
+            if unseen and known:
+                rows = sum(
+                    bool({r.label} if isinstance(r.label, str) else set(r.label)) and
+                    not ({r.label} if isinstance(r.label, str) else set(r.label)) <= known
+                    for r in part
+                    if isinstance(r.label, str | tuple)
+                )
+                raise DataError(
+                    f"The {name} split has {rows} rows with labels that train lacks: "
+                    f"{', '.join(map(repr, unseen[:5]))}. Train has "
+                    f"{', '.join(map(repr, sorted(known)[:10]))}. Add such rows to train, "
+                    "correct the labels, or leave those rows out."
+                )

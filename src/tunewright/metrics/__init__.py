@@ -1,0 +1,1 @@
+"""The metrics room: predictions and references in, numbers with intervals out."""

@@ -1,0 +1,1 @@
+"""The training room: one readable loop and what it needs."""
