@@ -7,30 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
+from tunewright.config.task import Task
 from tunewright.errors import DataError
 
-
-class Task(StrEnum):
-    """What the model learns to do."""
-
-    CLASSIFICATION = "classification"
-    """One label a row, from a text or a pair of texts."""
-    MULTILABEL = "multilabel"
-    """Any number of labels a row."""
-    REGRESSION = "regression"
-    """A number a row."""
-    INSTRUCTION = "instruction"
-    """Answer a prompt or a conversation; the loss is on the answers only."""
-    TEXT = "text"
-    """Continue plain text; the loss is on every token."""
-
-    @property
-    def is_generative(self) -> bool:
-        """True for tasks that a decoder answers with text."""
-        return self in (Task.INSTRUCTION, Task.TEXT)
+__all__ = ["Dataset", "Label", "Message", "Record", "Splits", "Task"]
 
 
 @dataclass(frozen=True, slots=True)

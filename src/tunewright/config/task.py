@@ -1,0 +1,25 @@
+"""The tasks a model can learn. Light to import: every room uses it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Task(StrEnum):
+    """What the model learns to do."""
+
+    CLASSIFICATION = "classification"
+    """One label a row, from a text or a pair of texts."""
+    MULTILABEL = "multilabel"
+    """Any number of labels a row."""
+    REGRESSION = "regression"
+    """A number a row."""
+    INSTRUCTION = "instruction"
+    """Answer a prompt or a conversation; the loss is on the answers only."""
+    TEXT = "text"
+    """Continue plain text; the loss is on every token."""
+
+    @property
+    def is_generative(self) -> bool:
+        """True for tasks that a decoder answers with text."""
+        return self in (Task.INSTRUCTION, Task.TEXT)
