@@ -42,10 +42,14 @@ class Strict(BaseModel):
         return config
 
 
+_BRANCHES = {"str", "list[str]", "int", "float", "bool"}
+
+
 def _faults(model: type[BaseModel], error: ValidationError) -> list[str]:
     faults = []
     for item in error.errors():
-        path = [str(part) for part in item["loc"]]
+        # Pydantic adds the branch of a union (`list[str]`) to the path; a user never wrote it.
+        path = [str(part) for part in item["loc"] if part not in _BRANCHES]
         name = ".".join(path)
         if item["type"] == "extra_forbidden":
             known = _fields_at(model, path[:-1])
@@ -61,7 +65,8 @@ def _faults(model: type[BaseModel], error: ValidationError) -> list[str]:
             hint = did_you_mean(str(item["input"]), options)
             faults.append(f"{name} is {item['input']!r}; it must be one of {expected}.{hint}")
         else:
-            faults.append(f"{name or 'value'} is {item['input']!r}: {item['msg']}.")
+            said = item["msg"].removeprefix("Value error, ")
+            faults.append(f"{name or 'value'} is {item['input']!r}: {said}.")
     return list(dict.fromkeys(faults))
 
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from tunewright.config.base import Strict
 from tunewright.config.task import Task
@@ -29,6 +36,11 @@ def _yaml_no(value: Any) -> Any:
     return "no" if value is False else value
 
 
+def _auto(value: Any) -> Any:
+    """`auto` is what leaving the key out means."""
+    return None if _lower(value) == "auto" else _lower(value)
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -37,15 +49,26 @@ Strategy = Annotated[Literal["no", "steps", "epoch"], BeforeValidator(_yaml_no)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _share_or_source(value: Any) -> float | str:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1:
+        return float(value)
+    raise ValueError("it must be a share of the rows (at least 0, below 1) or a source")
+
+
+Part = Annotated[float | str, PlainValidator(_share_or_source)]
+
+
 class DataConfig(Strict):
     """Where the rows come from and how they are read."""
 
     train: str | list[str]
     """A file, a folder (with train/validation/test parts or not), a catalogue name,
     `python-docs:MODULE,...`, or a list of these."""
-    validation: Share | str = 0.1
+    validation: Part = 0.1
     """Share of the training rows held out, or a source. 0 means none."""
-    test: Share | str = 0.0
+    test: Part = 0.0
     """Share of the training rows held out for the final score, or a source. 0 means none."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Role to column, such as {text: tweet, label: mood}. Detected where left out."""
@@ -62,8 +85,8 @@ class DataConfig(Strict):
 class Recipe(Strict):
     """A training recipe. `None` means: chosen from model, data and machine, with a reason."""
 
-    task: Annotated[Task, BeforeValidator(_lower)] | Literal["auto"] = "auto"
-    """What to learn. `auto` detects it from the columns."""
+    task: Annotated[Task | None, BeforeValidator(_auto)] = None
+    """What to learn. `auto`, or left out, detects it from the columns."""
     model: str
     """The base: a catalogue name, a folder, or a hub id."""
     method: Annotated[FineTuningMethod | None, BeforeValidator(_lower)] = None

@@ -1,0 +1,100 @@
+"""Which rows make a step, and how a batch of them becomes tensors.
+
+The order of an epoch is a pure function of lengths, sizes, seed and epoch number: a resumed run
+needs no stored state to see the same rows in the same order, whatever its micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tunewright.data.render import Example
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED = -100
+"""Label of a position that does not count in the loss."""
+
+_BUCKET = 20
+"""Batches sorted by length together. Fewer mean more padding, more mean less mixing."""
+
+
+def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """The steps of one epoch: indices of the rows of each global batch.
+
+    Rows are shuffled, sorted by length inside buckets of 20 batches, cut into batches, and the
+    batches are shuffled. Every row occurs once; only the last batch of a bucket may be short.
+
+    Args:
+        lengths: tokens of each row.
+        batch_size: rows of a global batch (all devices, all accumulated passes).
+        seed: of the run.
+        epoch: counted from 0.
+    """
+    random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    order = random.permutation(len(lengths))
+    sizes = np.asarray(lengths)
+    batches: list[list[int]] = []
+    for start in range(0, len(order), batch_size * _BUCKET):
+        bucket = order[start : start + batch_size * _BUCKET]
+        bucket = bucket[np.argsort(sizes[bucket], kind="stable")]
+        batches += [
+            bucket[i : i + batch_size].tolist() for i in range(0, len(bucket), batch_size)
+        ]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def micro_batches(
+    batch: Sequence[int], per_device: int, rank: int = 0, world: int = 1
+) -> list[list[int]]:
+    """The passes of one process over a global batch, each of at most `per_device` rows.
+
+    Every process gets the same number of passes, so that none waits for another for ever; where
+    rows run out, a process gets an empty pass.
+    """
+    stride = per_device * world
+    passes = range(0, len(batch), stride)
+    return [list(batch[i + rank * per_device : i + (rank + 1) * per_device]) for i in passes]
+
+
+def length_order(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Batches for evaluation: longest first, so that memory runs out at once or never."""
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
+    """Pad rows on the right into one batch.
+
+    Returns:
+        `input_ids` and `attention_mask` [b x t]; `token_type_ids` [b x t] for pairs; and `labels`:
+        [b x t] with -100 where a token does not count, or one target a row ([b], or [b x c]).
+    """
+    import torch
+
+    width = max(len(example) for example in examples)
+    shape = (len(examples), width)
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    attention = np.zeros(shape, dtype=np.int64)
+    types = np.zeros(shape, dtype=np.int64)
+    labels = np.full(shape, IGNORED, dtype=np.int64)
+    for i, example in enumerate(examples):
+        length = len(example)
+        ids[i, :length] = example.input_ids
+        attention[i, :length] = 1
+        if example.token_type_ids is not None:
+            types[i, :length] = example.token_type_ids
+        if example.loss_mask is not None:
+            labels[i, :length] = np.where(example.loss_mask, example.input_ids, IGNORED)
+    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(attention)}
+    if any(example.token_type_ids is not None for example in examples):
+        batch["token_type_ids"] = torch.from_numpy(types)
+    if examples[0].loss_mask is not None:
+        batch["labels"] = torch.from_numpy(labels)
+    elif examples[0].target is not None:
+        batch["labels"] = torch.tensor([example.target for example in examples])
+    return batch

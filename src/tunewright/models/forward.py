@@ -1,0 +1,137 @@
+"""One forward pass for every task: what training minimises and what evaluation reads.
+
+Legend for shape suffixes: B rows, T tokens, D hidden size, V vocabulary, N counted tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunewright.data.collate import IGNORED
+from tunewright.models.head_loss import head_loss, token_losses
+
+_CHECK_TOLERANCE = 0.02
+"""Largest relative difference allowed between the chunked loss and the model's own logits."""
+
+
+class CausalForward(nn.Module):
+    """Loss of a decoder on the tokens that count.
+
+    The network below the head runs once; the head runs chunk by chunk (`head_loss`). Models
+    whose head does more than a matrix product (soft-capping, scaling) are found by comparing
+    both on a few tokens, and then use the model's own logits.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._network = [inner.get_decoder()]  # in a list: not registered a second time
+        self._head = [inner.get_output_embeddings()]
+        self.chunked = self._head_is_plain()
+
+    @torch.no_grad()
+    def _head_is_plain(self) -> bool:
+        head = self._head[0]
+        if not isinstance(head, nn.Linear) or head.bias is not None:
+            return False
+        training = self.model.training
+        self.model.eval()
+        ids = torch.arange(1, 9, device=head.weight.device)[None] % head.weight.shape[0]
+        hidden = self._network[0](input_ids=ids, use_cache=False).last_hidden_state
+        ours = torch.log_softmax((hidden @ head.weight.T).float(), dim=-1)
+        theirs = torch.log_softmax(self.model(input_ids=ids, use_cache=False).logits.float(), -1)
+        self.model.train(training)
+        return bool((ours - theirs).abs().max() <= _CHECK_TOLERANCE * theirs.abs().max())
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Sum of the losses in nats and the number of tokens they are of."""
+        target_BT = batch["labels"][:, 1:]
+        counted = target_BT != IGNORED
+        target_N = target_BT[counted]
+        if not self.chunked:
+            logits_BTV = self.model(**_inputs(batch), use_cache=False).logits
+            logits_NV = logits_BTV[:, :-1][counted].float()
+            return nn.functional.cross_entropy(logits_NV, target_N, reduction="sum"), counted.sum()
+        hidden_ND = self._hidden(batch)[:, :-1][counted]
+        return head_loss(hidden_ND, self._head[0].weight, target_N), counted.sum()
+
+    @torch.no_grad()
+    def row_losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Per row: sum of the losses in nats [B] (float64), and tokens counted [B]."""
+        target_BT = batch["labels"][:, 1:]
+        counted = target_BT != IGNORED
+        rows_N = counted.nonzero()[:, 0]
+        target_N = target_BT[counted]
+        if self.chunked:
+            hidden_ND = self._hidden(batch)[:, :-1][counted]
+            losses_N = token_losses(hidden_ND, self._head[0].weight, target_N)
+        else:
+            logits_NV = self.model(**_inputs(batch), use_cache=False).logits[:, :-1][counted]
+            losses_N = nn.functional.cross_entropy(logits_NV.float(), target_N, reduction="none")
+        rows = target_BT.shape[0]
+        sums_B = torch.zeros(rows, dtype=torch.float64, device=losses_N.device)
+        sums_B.index_add_(0, rows_N, losses_N.double())
+        return sums_B, counted.sum(1)
+
+    def _hidden(self, batch: dict[str, Tensor]) -> Tensor:
+        # Rows are padded on the right and attention looks left only: no token that counts can
+        # see padding, and without a mask the faster attention kernels apply.
+        hidden: Tensor = self._network[0](
+            input_ids=batch["input_ids"], use_cache=False
+        ).last_hidden_state
+        return hidden
+
+
+class LabelForward(nn.Module):
+    """Loss of a classification or regression head, one target a row.
+
+    Args:
+        model: with a sequence-classification head.
+        problem: `single_label_classification`, `multi_label_classification` or `regression`.
+        label_smoothing: share of the target spread over all classes.
+        scale: standard deviation of the targets; regression errors are divided by it so that the
+            learning rate does not depend on their unit.
+    """
+
+    def __init__(
+        self, model: Any, problem: str, label_smoothing: float = 0.0, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.problem = problem
+        self.label_smoothing = label_smoothing
+        self.scale = scale
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Sum of the losses over the rows and the number of rows."""
+        logits = self.logits(batch)
+        labels = batch["labels"]
+        rows = torch.tensor(len(labels), device=logits.device)
+        if self.problem == "regression":
+            error = (logits[:, 0] - labels.to(logits.dtype)) / self.scale
+            return (error**2).sum(), rows
+        if self.problem == "multi_label_classification":
+            losses = nn.functional.binary_cross_entropy_with_logits(
+                logits, labels.to(logits.dtype), reduction="none"
+            )
+            return losses.mean(dim=1).sum(), rows
+        loss = nn.functional.cross_entropy(
+            logits, labels, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        return loss, rows
+
+    def logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """Outputs of the head in float32, [B x classes]."""
+        output: Tensor = self.model(**_inputs(batch)).logits
+        return output.float()
+
+
+Forward = CausalForward | LabelForward
+
+
+def _inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in batch.items() if key != "labels"}

@@ -1,0 +1,138 @@
+"""Facts about a model, read from its folder without loading its weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tunewright.errors import ModelError
+
+Kind = Literal["encoder", "decoder", "encoder-decoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What can be known of a model from its files.
+
+    Attributes:
+        folder: where it is.
+        kind: encoder, decoder or encoder-decoder.
+        architecture: the `model_type` of its configuration.
+        parameters: number of weights in the files (an adapter's folder counts the adapter).
+        max_length: longest input in tokens.
+        hidden_size, layers, vocabulary: sizes of the network.
+        weight_bytes: size of the weights on disk.
+        is_adapter: the folder holds a PEFT adapter, not a whole model.
+        base: for an adapter, the base it belongs to.
+    """
+
+    folder: Path
+    kind: Kind
+    architecture: str
+    parameters: int
+    max_length: int
+    hidden_size: int
+    layers: int
+    vocabulary: int
+    weight_bytes: int
+    is_adapter: bool = False
+    base: str | None = None
+
+
+def inspect_model(folder: Path) -> ModelFacts:
+    """Read the facts of the model, or of the adapter, in `folder`.
+
+    Raises:
+        ModelError: a file that a model needs is missing; names it and what is there.
+    """
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        from tunewright.models.catalogue import model_folder
+
+        base = str(_json(adapter).get("base_model_name_or_path") or "")
+        facts = inspect_model(model_folder(base))
+        parameters, size = _count(folder, "adapter_model")
+        return ModelFacts(
+            folder,
+            facts.kind,
+            facts.architecture,
+            parameters,
+            facts.max_length,
+            facts.hidden_size,
+            facts.layers,
+            facts.vocabulary,
+            size,
+            is_adapter=True,
+            base=base,
+        )
+    config = _json(folder / "config.json")
+    parameters, size = _count(folder, "model")
+    return ModelFacts(
+        folder,
+        _kind(config),
+        str(config.get("model_type", "unknown")),
+        parameters,
+        int(config.get("max_position_embeddings") or config.get("n_positions") or 512),
+        int(config.get("hidden_size") or config.get("d_model") or config.get("n_embd") or 0),
+        int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
+        int(config.get("vocab_size") or 0),
+        size,
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        there = sorted(p.name for p in path.parent.glob("*"))[:12]
+        raise ModelError(
+            f"{path.parent} has no {path.name}, so it holds no model. It holds: "
+            f"{', '.join(there) or 'nothing'}."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path} is damaged: {error}.") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} is not a configuration: it holds a {type(content).__name__}.")
+    return content
+
+
+def _count(folder: Path, stem: str) -> tuple[int, int]:
+    """Number of weights and bytes, from the headers of the safetensors files."""
+    files = sorted(folder.glob(f"{stem}*.safetensors"))
+    if not files:
+        there = sorted(p.name for p in folder.glob("*"))[:12]
+        raise ModelError(
+            f"{folder} has no {stem}.safetensors. It holds: {', '.join(there)}. Only safetensors "
+            "are read: other weight files can run code when they are opened."
+        )
+    parameters = 0
+    for file in files:
+        with file.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if length > 100_000_000:
+                raise ModelError(f"{file} is damaged: its header claims {length:,} bytes.")
+            header = json.loads(handle.read(length))
+        parameters += sum(
+            math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__"
+        )
+    return parameters, sum(file.stat().st_size for file in files)
+
+
+def _kind(config: dict[str, Any]) -> Kind:
+    if config.get("is_encoder_decoder"):
+        return "encoder-decoder"
+    architectures = " ".join(config.get("architectures") or [])
+    if "ForCausalLM" in architectures or "LMHeadModel" in architectures:
+        return "decoder"
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = config.get("model_type")
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return "decoder"
+    return "encoder"

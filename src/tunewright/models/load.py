@@ -1,0 +1,326 @@
+"""Loading bases and finished models for a task.
+
+Only safetensors are read, and code that comes with a model is never run. This module knows
+transformers and PEFT. It does not know training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunewright.config.task import Task
+from tunewright.errors import ModelError
+from tunewright.models.catalogue import model_folder
+from tunewright.models.inspect import ModelFacts, inspect_model
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+TASK_FILE = "tunewright.json"
+"""Beside finished weights: the task, the labels and the input settings they were trained with,
+so that using the model needs no flags."""
+
+_PROBLEM = {
+    Task.CLASSIFICATION: "single_label_classification",
+    Task.MULTILABEL: "multi_label_classification",
+    Task.REGRESSION: "regression",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InputSettings:
+    """How rows became tokens in training, kept beside the weights.
+
+    Attributes:
+        task: what the model was trained for.
+        max_length: longest row in tokens.
+        template: `chat` or `plain` for generative tasks.
+        labels: class names in the order of the model's outputs.
+        base: the base as the recipe named it.
+    """
+
+    task: Task
+    max_length: int
+    template: str
+    labels: tuple[str, ...]
+    base: str
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Silence progress bars and the notice about newly made heads while a model loads."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Load the fast tokenizer in `folder`.
+
+    Raises:
+        ModelError: there is none, or it has no end-of-text or padding token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_loading():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder} has no tokenizer that can be read: {_first_line(error)} A model folder "
+            "needs tokenizer.json beside its weights."
+        ) from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"The tokenizer in {folder} has no tokenizer.json (a fast tokenizer).")
+    if tokenizer.pad_token is None:
+        # Harmless: what is trained is decided by position, never by the identity of a token.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise ModelError(f"The tokenizer in {folder} has no padding, end-of-text or unknown token.")
+    return tokenizer
+
+
+def load_base(
+    facts: ModelFacts,
+    task: Task,
+    labels: Sequence[str],
+    dtype: torch.dtype,
+    *,
+    dropout: float | None = None,
+) -> PreTrainedModel:
+    """Load a base with the head that the task needs.
+
+    Args:
+        facts: of the base's folder.
+        task: decides the head: a language-model head for generative tasks, otherwise a new
+            classification head with `len(labels)` outputs (one for regression).
+        labels: class names in output order.
+        dtype: of the weights.
+        dropout: overrides the dropout of an encoder. Default: the base's own.
+
+    Raises:
+        ModelError: the base cannot do the task.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    if facts.kind == "encoder-decoder":
+        raise ModelError(
+            f"{facts.folder} is an encoder-decoder model ({facts.architecture}). Give an encoder "
+            "for classification and regression, or a decoder for text."
+        )
+    if task.is_generative and facts.kind != "decoder":
+        raise ModelError(
+            f"{facts.folder} is an encoder ({facts.architecture}); task {task.value!r} needs a "
+            "decoder such as smollm2-135m-instruct. For labels use task: classification."
+        )
+    common: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "attn_implementation": "sdpa",
+    }
+    if task.is_generative:
+        return _from_pretrained(AutoModelForCausalLM, facts.folder, common)
+    outputs = 1 if task is Task.REGRESSION else len(labels)
+    common |= {
+        "num_labels": outputs,
+        "problem_type": _PROBLEM[task],
+        "ignore_mismatched_sizes": True,
+    }
+    if task is not Task.REGRESSION:
+        common["id2label"] = dict(enumerate(labels))
+        common["label2id"] = {label: i for i, label in enumerate(labels)}
+    if dropout is not None:
+        common |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    model = _from_pretrained(AutoModelForSequenceClassification, facts.folder, common)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = load_tokenizer(facts.folder).pad_token_id
+    return model
+
+
+def _from_pretrained(auto: Any, folder: Path, options: dict[str, Any]) -> PreTrainedModel:
+    try:
+        with quiet_loading():
+            return auto.from_pretrained(folder, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder} could not be loaded: {_first_line(error)}") from error
+
+
+@dataclass(slots=True)
+class Finished:
+    """A model ready to answer: weights, tokenizer and how its rows are laid out."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    settings: InputSettings
+    facts: ModelFacts
+
+
+def load_finished(
+    name: str, task: Task | None = None, *, device: str = "auto", max_length: int | None = None
+) -> Finished:
+    """Load a finished run, a plain transformers model or a PEFT adapter, ready to predict.
+
+    Args:
+        name: folder, catalogue name or hub id.
+        task: needed only where the folder does not say it and its head does not either.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        max_length: overrides what the folder says.
+
+    Raises:
+        ModelError: no such model, or it does not fit the task.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    folder = model_folder(name)
+    facts = inspect_model(folder)
+    settings = read_settings(folder) or _guess_settings(name, folder, facts, task)
+    if task is not None and task is not settings.task:
+        raise ModelError(
+            f"{name} was trained for {settings.task.value!r}, not {task.value!r}. Evaluate it on "
+            "data of its own task."
+        )
+    generative = settings.task.is_generative
+    auto = AutoModelForCausalLM if generative else AutoModelForSequenceClassification
+    if facts.is_adapter:
+        from peft import PeftModel
+
+        assert facts.base is not None
+        base = inspect_model(model_folder(facts.base))
+        import torch
+
+        dtype = getattr(torch, _adapter_dtype(folder))
+        inner = load_base(base, settings.task, settings.labels, dtype)
+        with quiet_loading():
+            model = PeftModel.from_pretrained(inner, folder)
+    else:
+        options = {"dtype": "auto", "use_safetensors": True, "attn_implementation": "sdpa"}
+        model = _from_pretrained(auto, folder, options)
+    model.to(pick_device(device))
+    model.eval()
+    if max_length is not None:
+        settings = InputSettings(
+            settings.task, max_length, settings.template, settings.labels, settings.base
+        )
+    return Finished(model, load_tokenizer(folder), settings, facts)
+
+
+def _adapter_dtype(folder: Path) -> str:
+    config = json.loads((folder / TASK_FILE).read_text(encoding="utf-8")) if (
+        folder / TASK_FILE
+    ).is_file() else {}
+    return str(config.get("dtype", "float32"))
+
+
+def write_settings(folder: Path, settings: InputSettings, dtype: str) -> None:
+    """Write the input settings beside the weights."""
+    from tunewright.artifacts import write_json
+
+    write_json(
+        folder / TASK_FILE,
+        {
+            "task": settings.task.value,
+            "max_length": settings.max_length,
+            "template": settings.template,
+            "labels": list(settings.labels),
+            "base": settings.base,
+            "dtype": dtype,
+        },
+    )
+
+
+def read_settings(folder: Path) -> InputSettings | None:
+    """The input settings in `folder`, or None when another program made the model."""
+    path = folder / TASK_FILE
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return InputSettings(
+        Task(content["task"]),
+        content["max_length"],
+        content["template"],
+        tuple(content["labels"]),
+        content["base"],
+    )
+
+
+def _guess_settings(
+    name: str, folder: Path, facts: ModelFacts, task: Task | None
+) -> InputSettings:
+    """Settings of a model that Tunewright did not train, from its configuration."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    architectures = " ".join(config.get("architectures") or [])
+    labels: tuple[str, ...] = ()
+    if "ForSequenceClassification" in architectures:
+        names = config.get("id2label") or {}
+        labels = tuple(names[key] for key in sorted(names, key=int))
+        problem = config.get("problem_type")
+        found = next((t for t, p in _PROBLEM.items() if p == problem), Task.CLASSIFICATION)
+        if found is Task.REGRESSION or len(labels) == 1:
+            found, labels = Task.REGRESSION, ()
+    elif facts.kind == "decoder":
+        found = task if task is not None and task.is_generative else Task.INSTRUCTION
+    else:
+        raise ModelError(
+            f"{name} has no classification head, so it cannot answer by itself. Fine-tune it "
+            "first: `tunewright init --data FILE`, then `tunewright train`."
+        )
+    tokenizer = load_tokenizer(folder)
+    template = "chat" if getattr(tokenizer, "chat_template", None) else "plain"
+    return InputSettings(found, min(facts.max_length, 1024), template, labels, name)
+
+
+def pick_device(wanted: str = "auto") -> torch.device:
+    """The device for `auto`, `cpu`, `cuda` or `mps`.
+
+    Raises:
+        ModelError: the device asked for is not in this machine.
+    """
+    import torch
+
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if wanted == "auto":
+        wanted = next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available.get(wanted, False):
+        raise ModelError(
+            f"device is {wanted!r}, but this machine has only "
+            f"{', '.join(name for name, here in available.items() if here)}. Use device: auto."
+        )
+    return torch.device(wanted)
+
+
+def limit_threads() -> None:
+    """Keep PyTorch to the physical cores this process may use; more threads fight."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    wanted = int(os.environ.get("OMP_NUM_THREADS", cores or 1))
+    if torch.get_num_threads() > wanted:
+        torch.set_num_threads(wanted)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

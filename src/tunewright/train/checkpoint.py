@@ -1,0 +1,165 @@
+"""Checkpoints that are whole or not there.
+
+A checkpoint is written into a hidden folder, hashed, and renamed. On resume each file is checked
+against its hash; a damaged checkpoint is passed over for the one before. It holds the weights in
+the plain transformers or PEFT layout, the optimizer's tensors, and the loop's counters. There is
+no random state to store: every step seeds its own (see `loop.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunewright.artifacts import hash_files, read_json, require_space, write_json
+from tunewright.errors import ArtifactError
+
+STATE = "trainer_state.json"
+OPTIMIZER = "optimizer.safetensors"
+HASHES = "hashes.json"
+
+
+@dataclass(slots=True)
+class LoopState:
+    """The counters of the loop.
+
+    Attributes:
+        step: optimizer steps done.
+        tokens: tokens that went through the model, padding left out.
+        best_score, best_step: of the validation metric; None before the first score.
+        stale_scores: scores since the best one.
+        skipped_steps: steps not taken because loss or gradient was not finite.
+        losses: of the steps since the last score.
+        train_losses, validation_losses: by score, for the watch.
+        seconds: spent training before this process.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    best_score: float | None = None
+    best_step: int | None = None
+    stale_scores: int = 0
+    skipped_steps: int = 0
+    losses: list[float] = field(default_factory=list)
+    train_losses: list[float] = field(default_factory=list)
+    validation_losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return run / f"checkpoint-{step}"
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints, oldest first. Unfinished ones do not count."""
+    found = [p for p in run.glob("checkpoint-*") if p.name.rpartition("-")[2].isdigit()]
+    return sorted(found, key=lambda p: int(p.name.rpartition("-")[2]))
+
+
+def save_checkpoint(
+    run: Path,
+    state: LoopState,
+    optimizer_tensors: dict[str, Any],
+    save_model: Callable[[Path], None],
+) -> Path:
+    """Write the checkpoint of `state.step`, all or nothing.
+
+    Args:
+        run: the run's folder.
+        state: counters to store.
+        optimizer_tensors: by name.
+        save_model: writes the weights into the folder it is given.
+
+    Raises:
+        SpaceError: the disk has too little room; nothing is left behind.
+    """
+    from safetensors.torch import save_file
+
+    target = checkpoint_folder(run, state.step)
+    size = sum(t.numel() * t.element_size() for t in optimizer_tensors.values())
+    require_space(run, 2 * size + 50_000_000, "A checkpoint")
+    scratch = run / f".{target.name}.tmp"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        save_model(scratch)
+        contiguous = {name: t.detach().cpu().contiguous() for name, t in optimizer_tensors.items()}
+        save_file(contiguous, scratch / OPTIMIZER)
+        write_json(scratch / STATE, asdict(state))
+        write_json(scratch / HASHES, hash_files(scratch))
+        for file in scratch.iterdir():
+            _sync(file)
+        if target.exists():
+            shutil.rmtree(target)
+        scratch.rename(target)
+        _sync(run)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return target
+
+
+def _sync(path: Path) -> None:
+    """Make sure the disk has it: a rename alone does not survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, or None when every file has its hash."""
+    try:
+        expected = json.loads((checkpoint / HASHES).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        return f"{HASHES} cannot be read ({error})"
+    actual = hash_files(checkpoint)
+    actual.pop(HASHES, None)
+    wrong = [name for name in expected if actual.get(name) != expected[name]]
+    return f"{', '.join(sorted(wrong))} changed or missing" if wrong else None
+
+
+def newest_whole(run: Path, report: Callable[[Path, str], None]) -> Path | None:
+    """The newest checkpoint that is not damaged; `report` is told of each that is."""
+    for checkpoint in reversed(checkpoints(run)):
+        wrong = damage(checkpoint)
+        if wrong is None:
+            return checkpoint
+        report(checkpoint, wrong)
+    return None
+
+
+def load_state(checkpoint: Path) -> LoopState:
+    """The counters in a checkpoint.
+
+    Raises:
+        ArtifactError: the folder is no checkpoint.
+    """
+    if not (checkpoint / STATE).is_file():
+        raise ArtifactError(
+            f"{checkpoint} is no checkpoint: it has no {STATE}. Give a checkpoint-N folder of a "
+            "run, or leave it out to take the newest."
+        )
+    return LoopState(**read_json(checkpoint / STATE))
+
+
+def load_optimizer(checkpoint: Path) -> dict[str, Any]:
+    """The optimizer's tensors in a checkpoint, by name."""
+    from safetensors.torch import load_file
+
+    return load_file(checkpoint / OPTIMIZER)
+
+
+def prune_checkpoints(run: Path, keep: int, protected: Iterable[int]) -> None:
+    """Remove all but the newest `keep` checkpoints; those of `protected` steps stay."""
+    kept = {checkpoint_folder(run, step) for step in protected}
+    for checkpoint in checkpoints(run)[:-keep]:
+        if checkpoint not in kept:
+            shutil.rmtree(checkpoint)

@@ -1,0 +1,54 @@
+"""`journal.jsonl`: one line a step or event, in the order they happened."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tunewright.artifacts import atomic_write
+
+JOURNAL = "journal.jsonl"
+
+
+class Journal:
+    """Appends lines to a run's journal. Each line is flushed: a crash loses none.
+
+    Args:
+        folder: the run's folder.
+        resume_step: drop the lines of later steps, which a resumed run will write again.
+    """
+
+    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+        self.path = folder / JOURNAL
+        if resume_step is not None:
+            kept = [line for line in read_journal(folder) if line.get("step", 0) <= resume_step]
+            atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        elif self.path.exists():
+            self.path.unlink()
+        self._handle = self.path.open("a", encoding="utf-8")
+
+    def write(self, event: str, step: int, **values: Any) -> None:
+        """Add one line with the time of day in seconds since the epoch."""
+        line = {"event": event, "step": step, "time": round(time.time(), 3), **values}
+        self._handle.write(json.dumps(line) + "\n")
+        self._handle.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+def read_journal(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's journal. A last line cut short by a crash is left out."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines

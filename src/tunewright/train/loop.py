@@ -1,0 +1,348 @@
+"""The training loop.
+
+One step is: seed, take the step's rows, run them in passes, sum the gradients, look at the
+numbers, update, write a line. Everything a step does follows from the recipe and the step's
+number, so a run that was killed and resumed is bit for bit the run that was not.
+
+This module knows accelerate, the optimizer, checkpoints and the journal. It does not know where
+the rows came from or what becomes of the model.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from tunewright.config.recipe import Recipe
+from tunewright.config.task import Task
+from tunewright.data.collate import collate, epoch_order, micro_batches
+from tunewright.data.render import Example
+from tunewright.errors import Interrupted, TrainingError
+from tunewright.metrics import get_metric
+from tunewright.train.checkpoint import (
+    LoopState,
+    checkpoint_folder,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from tunewright.train.journal import Journal
+from tunewright.train.optim import MasterAdamW
+from tunewright.train.schedule import rate_factor
+from tunewright.train.validate import validation_scores
+from tunewright.train.watch import MAX_SKIPPED_IN_A_ROW, Diagnosis, non_finite, overfitting
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from tunewright.models.forward import Forward
+
+STOP_FILE = "stop-requested"
+"""A file of this name in a run's folder makes the run stop after its step, and save."""
+
+
+class Observer(Protocol):
+    """Who is told of progress. The journal has the same lines for good."""
+
+    def training_started(self, state: LoopState, total_steps: int) -> None:
+        """The loop begins, at `state.step` of `total_steps`."""
+
+    def line_written(self, line: dict[str, Any]) -> None:
+        """A step or an event; the same values as the journal's line."""
+
+
+@dataclass(slots=True)
+class Job:
+    """All that the loop needs.
+
+    Attributes:
+        recipe: resolved: no setting is left to choose.
+        folder: of the run.
+        task, labels: what is learned.
+        forward: the model in its forward pass, on its device.
+        optimizer: over the trainable weights.
+        train, validation: rendered rows; validation may be empty.
+        pad_id: token to pad with.
+        save_model: writes the trained weights into a folder.
+        load_weights: reads them back from a checkpoint's folder.
+        accelerator: places tensors and reduces gradients.
+    """
+
+    recipe: Recipe
+    folder: Path
+    task: Task
+    labels: Sequence[str]
+    forward: Forward
+    optimizer: MasterAdamW
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    pad_id: int
+    save_model: Callable[[Path], None]
+    load_weights: Callable[[Path], None]
+    accelerator: Accelerator
+    metric: str = "loss"
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+
+    @property
+    def global_batch(self) -> int:
+        """Rows of one optimizer step over all devices."""
+        recipe = self.recipe
+        assert recipe.per_device_train_batch_size is not None
+        return (
+            recipe.per_device_train_batch_size
+            * recipe.gradient_accumulation_steps
+            * self.accelerator.num_processes
+        )
+
+
+def steps_of(recipe: Recipe, rows: int, global_batch: int) -> tuple[int, int]:
+    """Steps of one epoch and of the whole run."""
+    per_epoch = len(epoch_order([1] * rows, global_batch, 0, 0))
+    if recipe.max_steps > 0:
+        return per_epoch, recipe.max_steps
+    assert recipe.num_train_epochs is not None
+    return per_epoch, max(1, math.ceil(recipe.num_train_epochs * per_epoch))
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed PyTorch's generators for one step of one process."""
+    import torch
+
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
+
+
+def run_loop(job: Job, state: LoopState, journal: Journal, observer: Observer) -> LoopState:
+    """Train from `state` to the end and leave the best or last weights in the model.
+
+    Raises:
+        Interrupted: a signal or the stop file asked for it; a checkpoint was saved.
+        TrainingError: loss or gradient was not finite in several steps in a row.
+    """
+    recipe = job.recipe
+    per_epoch, total = steps_of(recipe, len(job.train), job.global_batch)
+    warmup = (
+        recipe.warmup_steps
+        if recipe.warmup_steps is not None
+        else math.ceil(recipe.warmup_ratio * total)
+    )
+    lengths = [len(example) for example in job.train]
+    module = job.accelerator.prepare(job.forward)
+    module.train()
+    observer.training_started(state, total)
+    began = time.monotonic() - state.seconds
+    skipped_in_a_row = 0
+    epoch_done, order = -1, []
+
+    def tell(event: str, **values: Any) -> None:
+        journal.write(event, state.step, **values)
+        observer.line_written({"event": event, "step": state.step, **values})
+
+    with stop_requests(job.folder) as stop_requested:
+        while state.step < total:
+            epoch, position = divmod(state.step, per_epoch)
+            if epoch != epoch_done:
+                epoch_done = epoch
+                order = epoch_order(lengths, job.global_batch, recipe.seed, epoch)
+            rows = order[position]
+            step_began = time.monotonic()
+            seed_step(recipe.seed, state.step, job.accelerator.process_index)
+            factor = rate_factor(recipe.lr_scheduler_type, state.step, total, warmup)
+            loss = accumulate_gradients(job, module, rows)
+            grad_norm = job.optimizer.gather_gradients()
+            diagnosis = non_finite(state.step + 1, loss, grad_norm)
+            if diagnosis is None:
+                job.optimizer.set_rate_factor(factor)
+                job.optimizer.step(grad_norm, recipe.max_grad_norm)
+                skipped_in_a_row = 0
+                state.losses.append(loss)
+            job.optimizer.zero_grad()
+            state.step += 1
+            tokens = sum(lengths[i] for i in rows)
+            state.tokens += tokens
+            state.seconds = time.monotonic() - began
+            tell(
+                "step",
+                epoch=round(state.step / per_epoch, 4),
+                loss=loss,
+                learning_rate=job.optimizer.groups[0].learning_rate * factor,
+                grad_norm=grad_norm,
+                tokens=tokens,
+                tokens_per_second=round(tokens / max(1e-9, time.monotonic() - step_began), 1),
+            )
+            if diagnosis is not None:
+                state.skipped_steps += 1
+                skipped_in_a_row += 1
+                note(job, tell, diagnosis)
+                if skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+                    raise TrainingError(
+                        f"{skipped_in_a_row} steps in a row had no finite loss or gradient, the "
+                        f"last one step {state.step}. Lower learning_rate "
+                        f"({recipe.learning_rate}), use dtype: float32, or look at these rows. "
+                        "Checkpoints from before are kept."
+                    )
+            last = state.step == total
+            if due(recipe.evaluation_strategy, recipe.eval_steps, state.step, per_epoch, last):
+                score(job, state, tell)
+            if due(recipe.save_strategy, recipe.save_steps, state.step, per_epoch, False) or (
+                last and recipe.load_best_model_at_end
+            ):
+                save(job, state)
+                tell("checkpoint", path=checkpoint_folder(job.folder, state.step).name)
+            patience = recipe.early_stopping_patience
+            if patience is not None and state.stale_scores >= patience:
+                tell("early_stopping", best_step=state.best_step, best_score=state.best_score)
+                break
+            if stop_requested() and not last:
+                path = checkpoint_folder(job.folder, state.step)
+                if not path.exists():
+                    save(job, state)
+                tell("interrupted", path=path.name)
+                raise Interrupted(
+                    f"Stopped after step {state.step} of {total}; everything up to it is saved. "
+                    f"Go on with: tunewright resume {job.folder}"
+                )
+    if recipe.load_best_model_at_end and state.best_step not in (None, state.step):
+        assert state.best_step is not None
+        job.load_weights(checkpoint_folder(job.folder, state.best_step))
+        tell("best_loaded", best_step=state.best_step, best_score=state.best_score)
+    return state
+
+
+def accumulate_gradients(job: Job, module: Any, rows: Sequence[int]) -> float:
+    """Run the step's rows in passes and sum the gradients of their mean loss.
+
+    The mean is over all tokens (or rows) of the step, on every device and in every pass, so one
+    pass of eight rows gives the gradient that eight passes of one row give.
+
+    Returns:
+        The mean loss of the step in nats.
+    """
+    accelerator = job.accelerator
+    size = job.recipe.per_device_train_batch_size
+    assert size is not None
+    passes = micro_batches(rows, size, accelerator.process_index, accelerator.num_processes)
+    count = sum(job.train[i].trained_tokens for i in rows)
+    total = 0.0
+    for number, micro in enumerate(passes):
+        # An empty pass still takes part in the reduction, with a weight of zero.
+        chosen = micro or [rows[0]]
+        weight = 1.0 if micro else 0.0
+        batch = {
+            key: value.to(accelerator.device, non_blocking=True)
+            for key, value in collate([job.train[i] for i in chosen], job.pad_id).items()
+        }
+        final = number == len(passes) - 1
+        with _reduction(accelerator, module, final):
+            loss_sum, _ = module(batch)
+            accelerator.backward(loss_sum * (weight * accelerator.num_processes / count))
+        total += weight * float(loss_sum.detach())
+    if accelerator.num_processes > 1:
+        import torch
+
+        summed = accelerator.reduce(torch.tensor(total, device=accelerator.device), "sum")
+        total = float(summed)
+    return total / count
+
+
+@contextmanager
+def _reduction(accelerator: Accelerator, module: Any, final: bool) -> Iterator[None]:
+    """Exchange gradients between devices in a step's final pass only."""
+    if final or accelerator.num_processes == 1:
+        yield
+    else:
+        with accelerator.no_sync(module):
+            yield
+
+
+def due(strategy: str | None, every: int | None, step: int, per_epoch: int, last: bool) -> bool:
+    """Whether something with this strategy happens after `step`."""
+    if strategy == "epoch":
+        return last or step % per_epoch == 0
+    if strategy == "steps":
+        assert every is not None
+        return last or step % every == 0
+    return False
+
+
+def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
+    """Score the validation rows, note the best step, and look for overfitting."""
+    if not job.validation:
+        return
+    size = job.recipe.per_device_eval_batch_size
+    assert size is not None
+    scores = validation_scores(
+        job.forward, job.validation, job.task, job.labels, job.pad_id, size
+    )
+    value = scores[job.metric]
+    higher = job.metric != "loss" and get_metric(job.metric).better == "higher"
+    better = state.best_score is None or (
+        value > state.best_score if higher else value < state.best_score
+    )
+    if better:
+        state.best_score, state.best_step, state.stale_scores = value, state.step, 0
+    else:
+        state.stale_scores += 1
+    state.validation_losses.append(scores["loss"])
+    if state.losses:
+        state.train_losses.append(float(np.mean(state.losses)))
+        state.losses.clear()
+    tell("evaluation", metrics=scores, best=better)
+    if found := overfitting(state.train_losses, state.validation_losses):
+        note(job, tell, found)
+
+
+def note(job: Job, tell: Callable[..., None], diagnosis: Diagnosis) -> None:
+    """Write a diagnosis into the journal and keep it for the result."""
+    job.diagnoses.append(diagnosis)
+    tell(
+        "diagnosis", name=diagnosis.name, message=diagnosis.message, action=diagnosis.action
+    )
+
+
+def save(job: Job, state: LoopState) -> None:
+    """Write a checkpoint and remove old ones; only the main process writes."""
+    if job.accelerator.is_main_process:
+        save_checkpoint(job.folder, state, job.optimizer.state_tensors(), job.save_model)
+        protected = [state.best_step] if state.best_step is not None else []
+        prune_checkpoints(job.folder, job.recipe.save_total_limit, protected)
+    job.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def stop_requests(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C, SIGTERM and the stop file into a question asked after each step.
+
+    A second Ctrl-C ends the process at once.
+    """
+    requested = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested:
+            raise KeyboardInterrupt
+        requested = True
+
+    def asked() -> bool:
+        return requested or (folder / STOP_FILE).exists()
+
+    (folder / STOP_FILE).unlink(missing_ok=True)
+    previous: dict[int, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                previous[number] = signal.signal(number, remember)
+            except ValueError:  # not in the main thread: only the stop file works there
+                break
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        (folder / STOP_FILE).unlink(missing_ok=True)

@@ -1,0 +1,61 @@
+"""Scores on the validation rows during training: the loss and the task's own metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tunewright.config.task import Task
+from tunewright.data.render import Example
+from tunewright.metrics import get_metric, metrics_for
+from tunewright.models.forward import Forward
+from tunewright.models.predict import predict
+
+
+def validation_scores(
+    forward: Forward,
+    examples: Sequence[Example],
+    task: Task,
+    labels: Sequence[str],
+    pad_id: int,
+    batch_size: int,
+) -> dict[str, float]:
+    """Score the validation rows.
+
+    Returns:
+        The task's metrics by name, and `loss` in nats: a token for generative tasks, a row for
+        the others (mean squared error for regression).
+    """
+    found = predict(
+        forward, examples, task, labels=labels, pad_id=pad_id, batch_size=batch_size
+    )
+    if found.losses is not None and found.tokens is not None:
+        loss = float(found.losses.sum() / max(1, found.tokens.sum()))
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+    targets = [example.target for example in examples]
+    if found.values is not None:
+        references = np.asarray(targets, dtype=float)
+        scores = {"loss": float(np.mean((found.values - references) ** 2))}
+        return scores | {
+            name: get_metric(name).compute(references, found.values) for name in metrics_for(task)
+        }
+    assert found.probabilities is not None
+    chosen = np.clip(found.probabilities, 1e-12, 1 - 1e-12)
+    references_labels: list[object]
+    if task is Task.MULTILABEL:
+        truth = np.asarray(targets, dtype=float)
+        loss = float(-np.mean(truth * np.log(chosen) + (1 - truth) * np.log(1 - chosen)))
+        references_labels = [
+            tuple(name for name, on in zip(labels, row, strict=True) if on) for row in truth
+        ]
+    else:
+        ids = np.asarray(targets, dtype=int)
+        loss = float(-np.log(chosen[np.arange(len(ids)), ids]).mean())
+        references_labels = [labels[i] for i in ids]
+    return {"loss": loss} | {
+        name: get_metric(name).compute(references_labels, found.labels)
+        for name in metrics_for(task)
+        if get_metric(name).needs in ("labels", "label_sets")
+    }
