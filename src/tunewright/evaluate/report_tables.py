@@ -1,0 +1,157 @@
+"""The tables of a report, as rows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunewright.evaluate import wording
+from tunewright.evaluate.verdict import best_reference, is_significant, primary_metric
+
+TUNED = "Fine-tuned model"
+_MOST_ERRORS = 10
+_LONGEST_TEXT = 500
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows of text. `marked` are the indices of rows to stress."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    marked: tuple[int, ...] = ()
+
+
+def score_table(evaluation: Mapping[str, Any]) -> Table | None:
+    """Every metric of the fine-tuned model and, of its references, best first."""
+    metrics = evaluation.get("metrics") or {}
+    primary = primary_metric(evaluation)
+    if primary is None:
+        return None
+    order = [primary, *(name for name in metrics if name != primary)]
+    baselines = evaluation.get("baselines") or {}
+    better = metrics[primary].get("better", "higher")
+
+    def worth(name: str) -> float:
+        value = (baselines[name].get("metrics") or {}).get(primary, {}).get("value")
+        if not wording.is_finite(value):
+            return float("inf")
+        return -float(value) if better == "higher" else float(value)
+
+    rows = [[TUNED, *(wording.score(metrics[name]) for name in order)]]
+    for name in sorted(baselines, key=worth):
+        found = baselines[name].get("metrics") or {}
+        rows.append(
+            [
+                wording.capitalised(wording.system_name(name)),
+                *(wording.score(found.get(metric, {})) for metric in order),
+            ]
+        )
+    columns = [
+        f"{wording.metric_name(m)} {'↓' if metrics[m].get('better') == 'lower' else '↑'}"
+        for m in order
+    ]
+    return Table(["", *columns], rows, (0,))
+
+
+def test_table(evaluation: Mapping[str, Any]) -> Table | None:
+    """The paired tests, the one against the best reference first."""
+    comparison = evaluation.get("comparison") or {}
+    metrics, baselines = evaluation.get("metrics") or {}, evaluation.get("baselines") or {}
+    primary = primary_metric(evaluation)
+    if not comparison or primary is None:
+        return None
+    best = best_reference(evaluation, primary)
+    better = metrics[primary].get("better", "higher")
+    rows = []
+    for name in sorted(comparison, key=lambda name: name != best):
+        test = comparison[name]
+        tested = str(test.get("metric", primary))
+        direction = metrics.get(tested, {}).get("better", better)
+        reference = (baselines.get(name, {}).get("metrics") or {}).get(primary, {}).get("value")
+        significant = is_significant(test)
+        rows.append(
+            [
+                wording.capitalised(wording.system_name(name)),
+                wording.change(primary, metrics[primary]["value"], reference, better)
+                if wording.is_finite(reference)
+                else wording.DASH,
+                _difference(tested, test, direction),
+                str(test.get("test", wording.DASH)),
+                wording.p_value(test.get("p")) or wording.DASH,
+                "not tested"
+                if significant is None
+                else "real"
+                if significant
+                else "no detectable difference",
+            ]
+        )
+    columns = [
+        "Fine-tuned model against",
+        f"{wording.metric_name(primary)} changes by",
+        "Paired difference (95 % interval)",
+        "Test",
+        "Result",
+        "Difference is",
+    ]
+    return Table(columns, rows)
+
+
+def _difference(metric: str, test: Mapping[str, Any], better: str) -> str:
+    if not wording.is_finite(test.get("difference")):
+        return wording.DASH
+    low, high = test.get("low"), test.get("high")
+    text = f"{wording.metric_name(metric)} {wording.difference(metric, test['difference'], better)}"
+    if wording.is_finite(low) and wording.is_finite(high):
+        ends = [
+            wording.difference(metric, end, better).removesuffix(" points") for end in (low, high)
+        ]
+        text += f" ({ends[0]} to {ends[1]})"
+    return text
+
+
+def class_table(evaluation: Mapping[str, Any]) -> Table | None:
+    """Precision, recall and F1 a label."""
+    classes = evaluation.get("per_class")
+    if not classes:
+        return None
+    keys = [k for k in ("precision", "recall", "f1") if k in classes[0]]
+    rows = [
+        [str(c["label"]), *(_bare(c[key]) for key in keys), wording.count(c.get("support"))]
+        for c in classes
+    ]
+    return Table(["Label", *(wording.capitalised(k) for k in keys), "Test rows"], rows)
+
+
+def _bare(value: Any) -> str:
+    return wording.score(value) if isinstance(value, Mapping) else wording.number(value)
+
+
+def error_table(evaluation: Mapping[str, Any]) -> Table | None:
+    """The ten worst errors, with whatever the evaluation says about each."""
+    errors = (evaluation.get("errors") or [])[:_MOST_ERRORS]
+    if not errors:
+        return None
+    known = ("row", "text", "prompt", "expected", "predicted")
+    first = [key for key in known if any(key in error for error in errors)]
+    extra = list(dict.fromkeys(key for error in errors for key in error if key not in known))
+    return Table(
+        [wording.capitalised(key.replace("_", " ")) for key in first + extra],
+        [[_cell(key, error.get(key)) for key in first + extra] for error in errors],
+    )
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return wording.DASH
+    if isinstance(value, float):
+        return wording.number(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value) if key == "row" else shortened(str(value))
+
+
+def shortened(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """The text, cut to `longest` characters with an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"

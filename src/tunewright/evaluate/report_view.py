@@ -1,0 +1,289 @@
+"""What a report shows of one job, worked out once for the HTML and the Markdown page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from tunewright.evaluate import pages, plots, wording
+from tunewright.evaluate.report_tables import (
+    TUNED,
+    Table,
+    class_table,
+    error_table,
+    score_table,
+    shortened,
+    test_table,
+)
+from tunewright.evaluate.verdict import Verdict, primary_metric, verdict
+
+_SEVERITIES = ("error", "warning")
+_LOSSES = {
+    "regression": "loss (mean squared error)",
+    "classification": "cross-entropy (nats a row)",
+    "multilabel": "cross-entropy (nats a label)",
+    "instruction": "cross-entropy (nats a token)",
+    "text": "cross-entropy (nats a token)",
+}
+
+
+class Fact(NamedTuple):
+    """A name and its value, for a list or a tile."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure: drawn once, shown as SVG in HTML and as PNG in Markdown."""
+
+    name: str
+    description: str
+    figure: Figure
+
+    @property
+    def file(self) -> str:
+        """The name of the PNG."""
+        return f"{self.name}.png"
+
+    @property
+    def svg(self) -> Markup:
+        """The figure as inline SVG in the colours of the page."""
+        return pages.themed_svg(plots.to_svg(self.figure), self.name, self.description)
+
+    def save(self, folder: Path) -> Path:
+        """Write the PNG into `folder`."""
+        return plots.to_png(self.figure, folder / self.file)
+
+
+@dataclass
+class Pictures:
+    """The figures of one job; None where there is nothing to draw."""
+
+    scores: Picture | None = None
+    confusion: Picture | None = None
+    calibration: Picture | None = None
+    curves: Picture | None = None
+    labels: Picture | None = None
+    lengths: Picture | None = None
+
+    def drawn(self) -> list[Picture]:
+        """Those that there are."""
+        return [picture for picture in vars(self).values() if picture is not None]
+
+
+@dataclass(frozen=True)
+class SectionView:
+    """One job, ready to be laid out."""
+
+    anchor: str
+    title: str
+    verdict: Verdict
+    tiles: list[Fact]
+    cautions: list[str]
+    pictures: Pictures
+    scores: Table | None
+    tests: Table | None
+    per_class: Table | None
+    errors: Table | None
+    notes: list[str]
+    diagnoses: list[dict[str, Any]]
+    data: list[Fact]
+    findings: list[dict[str, Any]]
+    cost: list[Fact]
+    reasons: list[str]
+    command: str
+    recipe: str
+    machine: list[Fact]
+    hashes: list[Fact]
+
+
+def view_section(anchor: str, section: Mapping[str, Any]) -> SectionView:
+    """Work out what a report shows.
+
+    Args:
+        anchor: unique in the report; the start of every id and picture name.
+        section: the fields of a `Section`.
+    """
+    data, evaluation, run = section["data"], section["evaluation"], section["run"]
+    diagnoses = [e for e in section["journal"] if e.get("event") == "diagnosis"]
+    findings = sorted(
+        data.get("findings") or [], key=lambda f: _rank(str(f.get("severity", "info")))
+    )
+    return SectionView(
+        anchor=anchor,
+        title=section["title"],
+        verdict=verdict(evaluation),
+        tiles=_tiles(evaluation, run),
+        cautions=[f["message"] for f in findings if f.get("severity") == "error"]
+        + [e["message"] for e in diagnoses],
+        pictures=_pictures(anchor, section),
+        scores=score_table(evaluation),
+        tests=test_table(evaluation),
+        per_class=class_table(evaluation),
+        errors=error_table(evaluation),
+        notes=[str(note) for note in evaluation.get("notes") or []],
+        diagnoses=diagnoses,
+        data=_data_facts(data),
+        findings=[f | {"examples": _examples(f)} for f in findings],
+        cost=_cost(run, evaluation),
+        reasons=section["reasons"],
+        command=section["command"],
+        recipe=yaml.safe_dump(run["config"], sort_keys=False, allow_unicode=True).rstrip()
+        if run.get("config")
+        else "",
+        machine=_machine(run),
+        hashes=[Fact(str(k), str(v)) for k, v in (run.get("parents") or {}).items()],
+    )
+
+
+def _rank(severity: str) -> int:
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
+
+
+def _examples(finding: Mapping[str, Any]) -> list[str]:
+    return [
+        shortened(
+            example if isinstance(example, str) else json.dumps(example, ensure_ascii=False), 200
+        )
+        for example in (finding.get("examples") or [])[:3]
+    ]
+
+
+def _tiles(evaluation: Mapping[str, Any], run: Mapping[str, Any]) -> list[Fact]:
+    tiles = []
+    metric = primary_metric(evaluation)
+    if metric is not None:
+        tuned = evaluation["metrics"][metric]
+        tiles.append(Fact(wording.metric_name(metric), wording.number(tuned["value"])))
+        if tuned.get("n"):
+            tiles.append(Fact("test rows", wording.count(tuned["n"])))
+    results = run.get("results") or {}
+    if run.get("seconds") is not None:
+        tiles.append(Fact("training time", wording.duration(run["seconds"])))
+    if results.get("peak_memory_bytes"):
+        tiles.append(Fact("peak memory", wording.memory(results["peak_memory_bytes"])))
+    return tiles
+
+
+def _pictures(anchor: str, section: Mapping[str, Any]) -> Pictures:
+    data, evaluation = section["data"], section["evaluation"]
+    found = Pictures()
+
+    def draw(name: str, description: str, figure: Callable[[], Figure]) -> None:
+        setattr(found, name, Picture(f"{anchor}-{name}", description, figure()))
+
+    metric = primary_metric(evaluation)
+    if metric is not None:
+        tuned = evaluation["metrics"][metric]
+        points = _points(evaluation, metric)
+        draw(
+            "scores",
+            f"{wording.metric_name(metric)} of the fine-tuned model and what it was compared with",
+            lambda: plots.score_comparison(
+                points, wording.metric_name(metric), tuned.get("better", "higher")
+            ),
+        )
+    if (confusion := evaluation.get("confusion")) and confusion.get("labels"):
+        draw(
+            "confusion",
+            "Rows by true label and predicted label",
+            lambda: plots.confusion_matrix(confusion["labels"], confusion["matrix"]),
+        )
+    calibration = evaluation.get("calibration") or {}
+    if any(b.get("count") for b in calibration.get("bins", ())):
+        draw(
+            "calibration",
+            "Share of right predictions by confidence",
+            lambda: plots.reliability_curve(calibration),
+        )
+    journal = section["journal"]
+    if any(e.get("event") == "step" and wording.is_finite(e.get("loss")) for e in journal):
+        task = str(evaluation.get("task") or (section["run"].get("config") or {}).get("task"))
+        draw(
+            "curves",
+            "Training and validation loss, learning rate and gradient norm by step",
+            lambda: plots.training_curves(journal, _LOSSES.get(task, "loss")),
+        )
+    if any((data.get("labels") or {}).values()):
+        draw("labels", "Rows by label", lambda: plots.label_balance(data["labels"]))
+    lengths = data.get("lengths") or {}
+    if (lengths.get("histogram") or {}).get("counts"):
+        draw("lengths", "Histogram of text lengths", lambda: plots.length_histogram(lengths))
+    return found
+
+
+def _points(evaluation: Mapping[str, Any], metric: str) -> list[plots.Score]:
+    systems = [(TUNED, evaluation["metrics"], True)] + [
+        (wording.capitalised(wording.system_name(name)), baseline.get("metrics") or {}, False)
+        for name, baseline in (evaluation.get("baselines") or {}).items()
+    ]
+    return [
+        plots.Score(name, found["value"], found.get("low"), found.get("high"), tuned)
+        for name, metrics, tuned in systems
+        if wording.is_finite((found := metrics.get(metric, {})).get("value"))
+    ]
+
+
+def _data_facts(data: Mapping[str, Any]) -> list[Fact]:
+    facts = []
+    if data.get("rows") is not None:
+        facts.append(Fact("rows", wording.count(data["rows"])))
+    facts += [Fact(name, wording.count(n)) for name, n in (data.get("splits") or {}).items()]
+    if data.get("labels"):
+        facts.append(Fact("labels", wording.count(len(data["labels"]))))
+    lengths = data.get("lengths") or {}
+    if "median" in lengths and "max" in lengths:
+        facts.append(
+            Fact(
+                f"{lengths.get('unit', 'tokens')} a row",
+                f"median {wording.count(lengths['median'])}, longest "
+                f"{wording.count(lengths['max'])}",
+            )
+        )
+    return facts
+
+
+def _cost(run: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[Fact]:
+    results = run.get("results") or {}
+    facts: Sequence[tuple[str, Any, Callable[[Any], str]]] = (
+        ("training time", run.get("seconds"), wording.duration),
+        ("evaluation time", evaluation.get("seconds"), wording.duration),
+        ("peak memory", results.get("peak_memory_bytes"), wording.memory),
+        ("tokens a second", results.get("tokens_per_second"), wording.count),
+        ("tokens trained on", results.get("tokens"), wording.count),
+        ("optimizer steps", results.get("steps"), wording.count),
+        ("parameters", results.get("parameters"), wording.count),
+        ("parameters trained", _trained_share(results), str),
+    )
+    return [Fact(name, form(value)) for name, value, form in facts if value is not None]
+
+
+def _trained_share(results: Mapping[str, Any]) -> str | None:
+    trained, every = results.get("trainable_parameters"), results.get("parameters")
+    if trained is None:
+        return None
+    share = f" ({trained / every:.1%})" if every else ""
+    return f"{wording.count(trained)}{share}"
+
+
+def _machine(run: Mapping[str, Any]) -> list[Fact]:
+    machine = run.get("machine") or {}
+    facts = []
+    if run.get("seed") is not None:
+        facts.append(Fact("seed", str(run["seed"])))
+    for key in ("processor", "accelerator", "cores", "system", "python"):
+        if machine.get(key):
+            facts.append(Fact(key, str(machine[key])))
+    if machine.get("memory_bytes"):
+        facts.append(Fact("memory", wording.memory(machine["memory_bytes"])))
+    facts += [Fact(str(k), str(v)) for k, v in (machine.get("packages") or {}).items()]
+    return facts
