@@ -6,10 +6,9 @@ and leave it in a state that its manifest describes, however they end.
 
 from __future__ import annotations
 
-import math
 import shutil
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +16,20 @@ import numpy as np
 
 from tunewright.artifacts import (
     Artifact,
+    atomic_write,
     hash_files,
-    hash_value,
     locked,
-    read_json,
     require_space,
+    sha256_file,
+    write_json,
 )
 from tunewright.config.load import dump_recipe, load_recipe
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.data.export import write_dataset
-from tunewright.data.records import Dataset, Splits
+from tunewright.data.records import Splits
 from tunewright.data.render import Example, Rendered, Renderer
 from tunewright.data.sources import load_splits
-from tunewright.data.split import split
 from tunewright.errors import ArtifactError, ConfigError, DataError, Interrupted
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.adapters import apply_method
@@ -52,7 +51,7 @@ from tunewright.train.checkpoint import (
     load_state,
     newest_whole,
 )
-from tunewright.train.journal import Journal, read_journal
+from tunewright.train.journal import JOURNAL, Journal, read_journal
 from tunewright.train.loop import Job, Observer, note, run_loop, steps_of
 from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.watch import at_chance
@@ -228,8 +227,15 @@ def _check_metric(recipe: Recipe, task: Task) -> None:
         )
 
 
-def start(prepared: Prepared, observer: Observer) -> RunResult:
+def start(
+    prepared: Prepared, observer: Observer, notes: Mapping[str, Any] | None = None
+) -> RunResult:
     """Create the run's folder and train to the end.
+
+    Args:
+        prepared: from `prepare`.
+        observer: told of progress.
+        notes: JSON files to keep in the folder, by name.
 
     Raises:
         ArtifactError: the folder holds another run; nothing is changed.
@@ -240,12 +246,12 @@ def start(prepared: Prepared, observer: Observer) -> RunResult:
     _refuse_other_content(folder)
     require_space(folder, _space_needed(prepared), "The run")
     with locked(folder):
+        artifact = Artifact.create(folder, "run", recipe.model_dump(mode="json"), {}, recipe.seed)
         write_dataset(prepared.splits, folder / DATA)
-        (folder / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
-        parents = hash_files(folder / DATA) | {"model": prepared.facts.folder.name}
-        artifact = Artifact.create(
-            folder, "run", recipe.model_dump(mode="json"), parents, recipe.seed
-        )
+        atomic_write(folder / RECIPE, dump_recipe(recipe))
+        for name, content in (notes or {}).items():
+            write_json(folder / name, content)
+        artifact.parents = hash_files(folder / DATA) | hash_weights(prepared.facts.folder)
         artifact.results["reasons"] = prepared.reasons
         artifact.write()
         return _train(prepared, artifact, None, observer)
@@ -303,12 +309,24 @@ def finished_result(folder: Path) -> RunResult:
     return RunResult(folder, artifact.results.get("metrics", {}), artifact.results)
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether a run was ever trained in `folder`: it can be resumed, and must not be replaced."""
+    return (folder / "manifest.json").is_file() and (folder / JOURNAL).is_file()
+
+
+def hash_weights(folder: Path) -> dict[str, str]:
+    """SHA-256 of a base's weight files, by name."""
+    return {f"model/{p.name}": sha256_file(p) for p in sorted(folder.glob("*.safetensors"))}
+
+
 def _refuse_other_content(folder: Path) -> None:
     if not folder.exists():
         return
     if folder.is_file():
         raise ArtifactError(f"output_dir {folder} is a file; give a folder.")
     content = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    if "manifest.json" in content and not is_begun(folder):
+        return  # stopped before its first step: nothing would be lost
     if "manifest.json" in content:
         status = Artifact.open(folder).status
         advice = (
@@ -348,7 +366,7 @@ def _train(
             state = load_state(checkpoint)
             job.load_weights(checkpoint)
             job.optimizer.load_state_tensors(load_optimizer(checkpoint))
-        resuming = artifact.started < time.time() - 1 and (folder / "journal.jsonl").exists()
+        resuming = (folder / JOURNAL).exists()
         journal = Journal(folder, state.step if resuming else None)
         if resuming:
             journal.write("resume", state.step, checkpoint=checkpoint.name if checkpoint else None)

@@ -1,0 +1,1 @@
+"""The name that users' documents import; everything is in `tunewright`."""

@@ -1,0 +1,216 @@
+"""Collecting data: `DataCollector` and its functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tunewright.data.export import export_dataset as write_export
+from tunewright.data.records import Dataset as RecordSet
+from tunewright.data.records import Record, Splits
+from tunewright.data.sources import load, records_from_rows
+from tunewright.data.split import split
+from tunewright.errors import ConfigError, DataError, unknown_name
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class DatasetFormat(StrEnum):
+    """File formats that data is written in."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+    HUGGINGFACE = "huggingface"
+
+
+Member = TypeVar("Member", bound=StrEnum)
+
+
+def enum_member(kind: type[Member], value: Member | str, what: str) -> Member:
+    """The enum member of a name in any case.
+
+    Raises:
+        ConfigError: there is none; names the close match.
+    """
+    try:
+        return kind(value.lower())
+    except ValueError as error:
+        raise ConfigError(unknown_name(what, value, [m.value for m in kind])) from error
+
+
+@dataclass
+class DataCollectionConfig:
+    """What to collect and how to cut it.
+
+    Attributes:
+        sources: files, folders, catalogue names or `python-docs:MODULE,...`.
+        output_format: `DatasetFormat` or its name. Default: JSONL.
+        output_path: prefix of the files that `export` writes. Default: `prepared_dataset`.
+        shuffle: mix the rows before they are cut.
+        max_samples: keep at most so many rows.
+        min_length, max_length: characters of a row's text; shorter and longer rows are left out.
+        filter_function: takes a row (dict), returns whether to keep it.
+        transform_function: takes a row (dict), returns the row to use.
+        validation_split, test_split: shares of the rows, from 0 to below 1.
+        metadata: kept with the export.
+        seed: of shuffling and splitting.
+    """
+
+    sources: Sequence[str] = field(default_factory=list)
+    output_format: DatasetFormat | str = DatasetFormat.JSONL
+    output_path: str | None = None
+    shuffle: bool = True
+    max_samples: int | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    filter_function: Callable[[dict[str, Any]], bool] | None = None
+    transform_function: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    validation_split: float = 0.1
+    test_split: float = 0.1
+    metadata: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.output_format = enum_member(DatasetFormat, self.output_format, "dataset format")
+        if isinstance(self.sources, str):
+            self.sources = [self.sources]
+        faults = [
+            f"{name} is {share}; it must be at least 0 and below 1."
+            for name, share in (
+                ("validation_split", self.validation_split),
+                ("test_split", self.test_split),
+            )
+            if not 0 <= share < 1
+        ]
+        if not faults and self.validation_split + self.test_split >= 1:
+            faults.append("validation_split and test_split together leave no row to train on.")
+        if faults:
+            raise ConfigError(faults)
+
+
+class DataCollector:
+    """Collects rows from sources, cuts them into parts, and writes them.
+
+    Args:
+        config: what to collect.
+    """
+
+    def __init__(self, config: DataCollectionConfig) -> None:
+        self.config = config
+        self._records: RecordSet | None = None
+
+    def collect(self) -> datasets.Dataset:
+        """Read every source, filter, transform, shuffle.
+
+        Raises:
+            DataError: a source is missing or unreadable, or no row is left.
+        """
+        import datasets
+
+        records = self._collect()
+        return datasets.Dataset.from_list([record.to_row() for record in records])
+
+    def prepare(self) -> datasets.DatasetDict:
+        """Collect and cut into `train`, `validation` and `test`; a share of 0 gives an empty one."""
+        import datasets
+
+        splits = self._splits()
+        columns = datasets.Dataset.from_list([r.to_row() for r in self._collect()]).features
+        return datasets.DatasetDict(
+            {
+                name: datasets.Dataset.from_list(
+                    [record.to_row() for record in part], features=columns
+                )
+                for name, part in splits.items()
+            }
+        )
+
+    def export(self, dataset: Any = None) -> str:
+        """Write `{output_path}_{split}.{format}` and `{output_path}_metadata.json`.
+
+        Args:
+            dataset: what to write. Default: what `prepare` gives.
+
+        Returns:
+            Path of the metadata file, which `dataset_path=` elsewhere takes.
+        """
+        config = self.config
+        return export_dataset(
+            dataset if dataset is not None else self.prepare(),
+            config.output_path or "prepared_dataset",
+            config.output_format,
+            config.metadata,
+        )
+
+    def _splits(self) -> Splits:
+        config = self.config
+        return split(
+            self._collect(),
+            validation=config.validation_split,
+            test=config.test_split,
+            seed=config.seed,
+        )
+
+    def _collect(self) -> RecordSet:
+        if self._records is not None:
+            return self._records
+        config = self.config
+        if not config.sources:
+            raise DataError("sources is empty; give at least one file, folder or name.")
+        found = load(list(config.sources))
+        if config.transform_function is not None:
+            rows = [config.transform_function(record.to_row()) for record in found]
+            found = records_from_rows(rows, source=found.name)
+        records: Iterable[Record] = found
+        if config.filter_function is not None:
+            keep = config.filter_function
+            records = [record for record in records if keep(record.to_row())]
+        low, high = config.min_length or 0, config.max_length
+        records = [
+            record
+            for record in records
+            if low <= len(record.plain_text) and (high is None or len(record.plain_text) <= high)
+        ]
+        if config.shuffle:
+            import numpy as np
+
+            order = np.random.Generator(np.random.Philox(key=config.seed)).permutation(len(records))
+            records = [records[i] for i in order]
+        records = records[: config.max_samples]
+        if not records:
+            raise DataError(
+                f"No row is left of {len(found)}: filter_function, min_length={config.min_length} "
+                f"and max_length={config.max_length} (characters) leave them all out."
+            )
+        self._records = RecordSet(found.task, tuple(records), found.name)
+        return self._records
+
+
+def collect_data(config: DataCollectionConfig) -> datasets.Dataset:
+    """`DataCollector(config).collect()`."""
+    return DataCollector(config).collect()
+
+
+def prepare_dataset(config: DataCollectionConfig) -> datasets.DatasetDict:
+    """`DataCollector(config).prepare()`."""
+    return DataCollector(config).prepare()
+
+
+def export_dataset(
+    dataset: Any,
+    output_path: str | Path,
+    format: DatasetFormat | str = DatasetFormat.JSONL,
+    metadata: dict[str, Any] | None = None,
+) -> str:
+    """Write a `datasets.Dataset` or `DatasetDict`; returns the path of the metadata file.
+
+    Raises:
+        ConfigError: the format is unknown.
+    """
+    chosen = enum_member(DatasetFormat, format, "dataset format")
+    return str(write_export(dataset, output_path, chosen.value, metadata))

@@ -1,0 +1,76 @@
+"""The `tunewright` command: its verbs, and how errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Sequence
+
+import click
+import typer
+
+from tunewright.cli import (
+    check,
+    compare,
+    demo,
+    env,
+    evaluate,
+    init,
+    models,
+    resume,
+    run_recipe,
+    train,
+)
+from tunewright.errors import TunewrightError
+
+app = typer.Typer(
+    name="tunewright",
+    help="Fine-tune language models end to end and prove every step.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+app.command("demo")(demo.demo)
+app.command("init")(init.init)
+app.command("check")(check.check)
+app.command("train")(train.train)
+app.command("resume")(resume.resume)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("run")(run_recipe.run)
+app.add_typer(models.app, name="models")
+app.command("env")(env.env)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    # Libraries that tokenise in threads warn about every fork otherwise.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        code = app(args=list(arguments), standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("Stopped.", 1, arguments)
+    except TunewrightError as error:
+        return _failed(str(error), error.exit_code, arguments)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _failed(f"The disk is full: {error}. Free some room.", 2, arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(message: str, code: int, arguments: Sequence[str]) -> int:
+    """Print an error for a person on stderr, or for a machine as JSON on stdout."""
+    if "--json" in arguments:
+        typer.echo(json.dumps({"error": message, "exit_code": code}))
+    else:
+        typer.secho("error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
+        typer.echo(message, err=True)
+    return code

@@ -1,0 +1,60 @@
+"""`tunewright compare`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunewright.cli.options import Columns, Device, Json, Metrics, Task, column_mapping
+
+
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Two or more models.")],
+    data: Annotated[str, typer.Option(help="Rows that every model is scored on.")],
+    metric: Metrics = None,
+    output: Annotated[
+        Path, typer.Option(help="Markdown report; an HTML one is written beside it.")
+    ] = Path("comparison_report.md"),
+    num_samples: Annotated[
+        int | None, typer.Option(min=1, help="Score only the first so many rows.")
+    ] = None,
+    task: Task = "auto",
+    column: Columns = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Score several models on the same rows and write a report."""
+    from tunewright import pipeline
+    from tunewright.cli.screen import make_console, print_json, scores_table, stage_progress
+    from tunewright.errors import ConfigError, WorkError
+    from tunewright.evaluate.report import write_comparison
+
+    if len(models) < 2:
+        raise ConfigError("compare needs at least two models; one was given.")
+    console = make_console(quiet=as_json)
+    with stage_progress(console) as progress:
+        results = pipeline.compare_models(
+            models,
+            data,
+            progress=progress,
+            metrics=metric,
+            num_samples=num_samples,
+            task=task,
+            columns=column_mapping(column),
+            device=device,
+        )
+    write_comparison(results, output)
+    if as_json:
+        print_json({"results": results, "report": str(output)})
+    else:
+        for found in results:
+            console.print(f"[bold]{found['model']}[/]")
+            if "error" in found:
+                console.print(f"  [red]failed:[/] {found['error']}")
+            else:
+                console.print(scores_table(found))
+        console.print(f"The report is in {output}.")
+    if all("error" in found for found in results):
+        raise WorkError("No model could be scored; the reasons are above.")

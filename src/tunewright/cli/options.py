@@ -1,0 +1,47 @@
+"""Options that several verbs share, and reading `role=column` words."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tunewright.errors import ConfigError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Map a role to a column, such as text=tweet. May be repeated."),
+]
+Task = Annotated[
+    str,
+    typer.Option(
+        help="classification, multilabel, regression, instruction, text, or auto to detect it."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Put on top of the recipe, such as seed=7."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="Metric to measure. May be repeated. Default: the task's own."),
+]
+
+
+def column_mapping(words: list[str] | None) -> dict[str, str]:
+    """Turn `["text=tweet"]` into `{"text": "tweet"}`.
+
+    Raises:
+        ConfigError: a word has no `=`.
+    """
+    mapping = {}
+    for word in words or []:
+        role, equals, column = word.partition("=")
+        if not (role and equals and column):
+            raise ConfigError(
+                f"--column {word!r} is not of the form role=column, such as text=tweet."
+            )
+        mapping[role] = column
+    return mapping

@@ -1,0 +1,36 @@
+"""`tunewright resume`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tunewright.cli.options import Json
+
+
+def resume(
+    folder: Annotated[str, typer.Argument(help="Folder of a run that was stopped.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Go on from this checkpoint-N folder. Default: the newest whole one."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Finish a run that was stopped, as if it had never been stopped."""
+    from pathlib import Path
+
+    from tunewright import pipeline
+    from tunewright.artifacts import Artifact
+    from tunewright.cli.screen import TrainingScreen, make_console
+    from tunewright.cli.train import show_result
+
+    console = make_console(quiet=as_json)
+    if Artifact.open(Path(folder)).kind == "demo":
+        from tunewright.cli.demo import demo
+
+        demo(folder, as_json=as_json)
+        return
+    with TrainingScreen(console) as screen:
+        result = pipeline.resume(folder, screen, checkpoint)
+    show_result(result, console, as_json)

@@ -1,0 +1,55 @@
+"""`tunewright run`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tunewright.cli.options import Json, Metrics, Overrides
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="YAML file; `tunewright init` writes one.")],
+    overrides: Overrides = None,
+    metric: Metrics = None,
+    as_json: Json = False,
+) -> None:
+    """The whole road: train (or finish, or reuse), evaluate, write the report."""
+    from tunewright import pipeline
+    from tunewright.cli.screen import (
+        TrainingScreen,
+        comparison_lines,
+        make_console,
+        print_json,
+        scores_table,
+        stage_progress,
+    )
+    from tunewright.config.load import load_recipe
+    from tunewright.evaluate.run import check_metrics
+
+    console = make_console(quiet=as_json)
+    loaded = load_recipe(recipe, overrides or ())
+    if metric and loaded.task is not None:
+        check_metrics(metric, loaded.task)  # before hours of training, not after
+    with console.status("Reading the model and the data"):
+        prepared = pipeline.prepare(loaded)
+    with TrainingScreen(console) as screen:
+        trained = pipeline.train_or_resume(prepared, screen)
+    with stage_progress(console) as progress:
+        found = pipeline.evaluate_run(trained.folder, progress, metric)
+    report = pipeline.report_run(trained.folder)
+    if as_json:
+        print_json(
+            {
+                "output_dir": str(trained.folder),
+                "results": trained.results,
+                "evaluation": found,
+                "report": str(report.html),
+            }
+        )
+        return
+    console.print(scores_table(found))
+    for line in comparison_lines(found):
+        console.print(f"  {line}")
+    console.print(f"The report is in {report.html}.")

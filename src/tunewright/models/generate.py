@@ -1,0 +1,61 @@
+"""Answers of a decoder for many prompts, in batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tunewright.data.collate import length_order
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    stop_ids: Sequence[int],
+    *,
+    max_new_tokens: int = 256,
+    batch_size: int = 8,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """Greedy answers, without the prompt and without special tokens.
+
+    Args:
+        model: a decoder.
+        tokenizer: its tokenizer.
+        prompts: token ids of each prompt.
+        stop_ids: tokens that end an answer.
+        max_new_tokens: longest answer in tokens.
+        batch_size: prompts in one batch.
+        progress: called with the number of prompts done in each batch.
+
+    Returns:
+        One text a prompt, in their order.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    answers = [""] * len(prompts)
+    for rows in length_order([len(p) for p in prompts], batch_size):
+        width = max(len(prompts[i]) for i in rows)
+        ids = torch.full((len(rows), width), tokenizer.pad_token_id, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for line, i in enumerate(rows):  # padded on the left: answers grow on the right
+            length = len(prompts[i])
+            ids[line, width - length :] = torch.tensor(prompts[i])
+            mask[line, width - length :] = 1
+        with torch.inference_mode():
+            output = model.generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                eos_token_id=list(stop_ids),
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+        for i, text in zip(rows, texts, strict=True):
+            answers[i] = text
+        if progress is not None:
+            progress(len(rows))
+    return answers

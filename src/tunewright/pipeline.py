@@ -1,0 +1,340 @@
+"""The stages and their order: check, train, evaluate, report.
+
+The one place that knows all stages; it knows the details of none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunewright.artifacts import Artifact
+from tunewright.config.load import load_recipe
+from tunewright.config.recipe import Recipe
+from tunewright.config.task import Task
+from tunewright.data.audit import Audit, audit
+from tunewright.data.records import Dataset, Splits
+from tunewright.data.sources import load, load_splits
+from tunewright.errors import ArtifactError, DataError, ModelError, TunewrightError
+from tunewright.evaluate.report import ReportPaths, Section, write_report
+from tunewright.evaluate.run import EVALUATION, Evaluation, Progress, check_metrics, evaluate
+from tunewright.models.catalogue import CATALOGUE, model_folder
+from tunewright.models.inspect import inspect_model
+from tunewright.models.load import load_tokenizer
+from tunewright.plan.recipe_file import recipe_text
+from tunewright.train.journal import read_journal
+from tunewright.train.loop import Observer
+from tunewright.train.run import DATA, RECIPE, Prepared, RunResult, finished_result, is_begun
+from tunewright.train.run import prepare as prepare_run
+from tunewright.train.run import resume as resume_run
+from tunewright.train.run import start as start_run
+
+AUDIT = "audit.json"
+
+
+class Silent:
+    """An observer and a progress function that say nothing."""
+
+    def training_started(self, state: Any, total_steps: int) -> None:
+        """Say nothing."""
+
+    def line_written(self, line: dict[str, Any]) -> None:
+        """Say nothing."""
+
+
+def check(
+    source: str | Sequence[str],
+    *,
+    task: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    model: str | None = None,
+    max_length: int | None = None,
+) -> Audit:
+    """Audit a data set: everything in it that would spoil a model.
+
+    Args:
+        source: file, folder with parts, catalogue name, or several of these.
+        task: `auto` detects it.
+        columns: role to column.
+        model: measure lengths in this model's tokens.
+        max_length: of `model`; default: what it takes at most.
+    """
+    splits = load_splits(source, 0.0, 0.0, task=task, columns=columns)
+    if model is None:
+        return audit(splits)
+    folder = model_folder(model)
+    limit = max_length or inspect_model(folder).max_length
+    return audit(splits, tokenizer=load_tokenizer(folder), max_length=limit)
+
+
+def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
+    """Check everything a run needs; see `tunewright.train.run.prepare`."""
+    return prepare_run(recipe, splits)
+
+
+def train(prepared: Prepared, observer: Observer | None = None) -> RunResult:
+    """Train what `prepare` checked, and keep the audit of its data beside the model."""
+    found = audit(
+        prepared.splits, tokenizer=prepared.tokenizer, max_length=prepared.recipe.max_length
+    ).to_dict()
+    return start_run(prepared, observer or Silent(), {AUDIT: found})
+
+
+def resume(
+    folder: str | Path, observer: Observer | None = None, checkpoint: str | Path | None = None
+) -> RunResult:
+    """Finish a run that was stopped; a finished one is returned as it is."""
+    return resume_run(
+        Path(folder), observer or Silent(), Path(checkpoint) if checkpoint else None
+    )
+
+
+def train_or_resume(prepared: Prepared, observer: Observer | None = None) -> RunResult:
+    """Train what `prepare` checked, or finish or reuse the run of the same recipe in its folder.
+
+    Raises:
+        ArtifactError: the folder holds a run of another recipe.
+    """
+    folder = Path(prepared.recipe.output_dir)
+    if not is_begun(folder):
+        return train(prepared, observer)
+    artifact = Artifact.open(folder, "run")
+    wanted = prepared.recipe.model_dump(mode="json")
+    changed = sorted(key for key, value in wanted.items() if artifact.config.get(key) != value)
+    if changed:
+        raise ArtifactError(
+            f"{folder} holds a run with other settings (different: {', '.join(changed)}). Choose "
+            "another output_dir."
+        )
+    return resume(folder, observer)
+
+
+def run_data(folder: Path) -> Splits | None:
+    """The records that a run was trained on, or None when `folder` is no run."""
+    if not (folder / DATA).is_dir():
+        return None
+    recipe = load_recipe(folder / RECIPE)
+    return load_splits(str(folder / DATA), 0.0, 0.0, task=recipe.task or "auto")
+
+
+def evaluate_model(
+    model: str,
+    source: str | Sequence[str] | Dataset | None = None,
+    *,
+    task: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    num_samples: int | None = None,
+    train_source: str | None = None,
+    output_dir: Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Score a model; see `tunewright.evaluate.run.evaluate` for the options.
+
+    Args:
+        model: what to score.
+        source: rows with references. Default: the test rows of the run, or its validation rows
+            where it has no test rows.
+        task: of the rows; `auto` takes it from the run or detects it.
+        columns: role to column.
+        num_samples: score only the first so many rows.
+        train_source: the rows the model was tuned on, where the folder does not say.
+        output_dir: where to write the results.
+        progress: told how far the work is.
+
+    Raises:
+        DataError: no rows were given and the model's folder has none.
+    """
+    dataset = rows_to_score(model, source, task=task, columns=columns)
+    if num_samples is not None and num_samples < len(dataset):
+        dataset = dataset.select(range(num_samples))
+    check_metrics(options.get("metrics") or (), dataset.task)
+    if train_source is not None:
+        train_rows: Dataset | None = load(train_source, task=dataset.task, columns=columns)
+    else:
+        trained_on = run_data(Path(model).expanduser())
+        train_rows = trained_on.train if trained_on is not None else None
+    return evaluate(
+        model,
+        dataset,
+        train=train_rows,
+        output_dir=output_dir,
+        progress=progress,
+        **options,
+    )
+
+
+def rows_to_score(
+    model: str,
+    source: str | Sequence[str] | Dataset | None = None,
+    *,
+    task: str = "auto",
+    columns: Mapping[str, str] | None = None,
+) -> Dataset:
+    """The rows that a model is scored on.
+
+    Args:
+        model: a run's folder tells the task, and the rows where `source` is None.
+        source: rows with references. Of a folder with parts, the test rows are taken.
+        task: of the rows; `auto` takes it from the run or detects it.
+        columns: role to column.
+
+    Raises:
+        DataError: there are no rows.
+    """
+    if isinstance(source, Dataset):
+        return source
+    trained_on = run_data(Path(model).expanduser())
+    if source is not None:
+        wanted: Task | str = task
+        if task == "auto" and trained_on is not None:
+            wanted = trained_on.task
+        if isinstance(source, str):
+            parts = load_splits(source, 0.0, 0.0, task=wanted, columns=columns)
+            return next(p for p in (parts.test, parts.validation, parts.train) if len(p))
+        return load(source, task=wanted, columns=columns)
+    if trained_on is None:
+        raise DataError(
+            f"{model} does not say what it was trained on, so the rows to score must be given: "
+            "--data FILE."
+        )
+    rows = trained_on.test if len(trained_on.test) else trained_on.validation
+    if not len(rows):
+        raise DataError(
+            f"The run in {model} held no rows out (data.test and data.validation are 0). Give "
+            "rows to score: --data FILE."
+        )
+    return rows
+
+
+def report_run(
+    folder: Path, *, title: str = "", command: str = "", heading: str = ""
+) -> ReportPaths:
+    """Write the report of a finished and evaluated run into its folder."""
+    section = make_section(folder, title or folder.name, command)
+    return write_report(heading or f"Fine-tuning report: {folder.name}", [section], folder)
+
+
+def evaluate_run(
+    folder: Path, progress: Progress | None = None, metrics: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Evaluate a finished run on its own test rows; reuse an evaluation that is done."""
+    finished_result(folder)
+    target = folder / "evaluation"
+    if (target / EVALUATION).is_file() and Artifact.open(target).status == "done":
+        found = json.loads((target / EVALUATION).read_text(encoding="utf-8"))
+        if metrics is None or set(metrics) <= set(found["metrics"]):
+            return dict(found)
+    return evaluate_model(
+        str(folder), output_dir=target, progress=progress, metrics=metrics
+    ).to_dict()
+
+
+def make_section(folder: Path, title: str, command: str = "") -> Section:
+    """The report section of a finished and evaluated run."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    reasons = [f"{k}: {v}" for k, v in manifest["results"].get("reasons", {}).items()]
+    return Section(
+        title=title,
+        data=json.loads((folder / AUDIT).read_text(encoding="utf-8")),
+        journal=read_journal(folder),
+        evaluation=json.loads((folder / "evaluation" / EVALUATION).read_text(encoding="utf-8")),
+        run=manifest,
+        reasons=reasons,
+        command=command or f"tunewright run {folder / RECIPE}",
+    )
+
+
+def compare_models(
+    models: Sequence[str],
+    source: str | Sequence[str] | Dataset,
+    *,
+    task: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Score several models on the same rows. One that fails is an entry with its error.
+
+    Raises:
+        UserError: the rows or the metrics are wrong, so that no model could be scored.
+    """
+    first_run = next((m for m in models if run_data(Path(m).expanduser())), models[0])
+    source = rows_to_score(first_run, source, task=task, columns=columns)
+    check_metrics(options.get("metrics") or (), source.task)
+    results = []
+    for model in models:
+        try:
+            found = evaluate_model(
+                model, source, progress=progress, with_baselines=False, **options
+            ).to_dict()
+        except TunewrightError as error:
+            found = {"model": model, "error": str(error)}
+        results.append(found)
+    return results
+
+
+def suggest_model(task: Task) -> str:
+    """The catalogue's base for a task."""
+    kind = "decoder" if task.is_generative else "encoder"
+    for entry in CATALOGUE.values():
+        if entry.kind == kind:
+            return entry.name
+    raise ModelError(f"The catalogue has no {kind} for task {task.value!r}.")
+
+
+def propose_recipe(
+    source: str,
+    *,
+    model: str | None = None,
+    task: str = "auto",
+    columns: Mapping[str, str] | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """A recipe for a data set, with a reason behind each choice.
+
+    Args:
+        source: file, folder with parts, or catalogue name.
+        model: the base. Default: the catalogue's for the task.
+        task: `auto` detects it.
+        columns: role to column.
+
+    Returns:
+        The recipe as commented YAML, and as JSON-like values.
+    """
+    splits = load_splits(source, 0.0, 0.0, task=task, columns=columns)
+    enough = len(splits.train) >= 20
+    held_out = {
+        "validation": 0.0 if len(splits.validation) or not enough else 0.1,
+        "test": 0.0 if len(splits.test) or not enough else 0.1,
+    }
+    name = Path(source.partition(":")[0]).stem or "model"
+    values: dict[str, Any] = {
+        "task": splits.task.value,
+        "model": model or suggest_model(splits.task),
+        "output_dir": f"runs/{name}",
+        "data": {"train": source, "columns": dict(columns or {}), "truncation": "cut"} | held_out,
+    }
+    prepared = prepare(Recipe.check(values))
+    recipe = prepared.recipe.model_dump(mode="json")
+    rendered = prepared.train
+    comments = {"validation": "share of the training rows, or a source", "test": "the same"}
+    for part in ("validation", "test"):
+        if held_out[part] == 0.0:
+            comments[part] = (
+                f"{source} has its own {part} rows"
+                if len(getattr(splits, part))
+                else "too few rows to hold any out"
+            )
+    if rendered.cut:
+        comments["truncation"] = (
+            f"{rendered.cut} training rows are longer than {prepared.recipe.max_length} tokens; "
+            "their ends are cut"
+        )
+    labels = f", {len(prepared.labels)} labels" if prepared.labels else ""
+    headline = (
+        f"{source}: {len(splits.train):,} training rows, task {splits.task.value}{labels}.",
+        "Written by `tunewright init`. Lines may be removed: what is left out is chosen again.",
+    )
+    return recipe_text(recipe, prepared.reasons, headline, comments), recipe
