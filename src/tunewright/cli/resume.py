@@ -26,10 +26,11 @@ def resume(
     from tunewright.cli.train import show_result
 
     console = make_console(quiet=as_json)
-    if Artifact.open(Path(folder)).kind == "demo":
+    artifact = Artifact.open(Path(folder))
+    if artifact.kind == "demo":
         from tunewright.cli.demo import demo
 
-        demo(folder, as_json=as_json)
+        demo(folder, quick=artifact.config["quick"], as_json=as_json)
         return
     with TrainingScreen(console) as screen:
         result = pipeline.resume(folder, screen, checkpoint)

@@ -7,6 +7,8 @@ know how a model is used.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import tempfile
@@ -216,7 +218,8 @@ def _convert_gguf(folder: Path, gguf: str, target: Path) -> None:
 
     from tunewright.models.load import quiet_loading
 
-    with quiet_loading():
+    # The reader of GGUF files draws a bar of its own on stderr.
+    with quiet_loading(), contextlib.redirect_stderr(io.StringIO()):
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             gguf_file=gguf,

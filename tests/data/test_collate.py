@@ -1,0 +1,53 @@
+"""Which rows make a step."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunewright.data.collate import epoch_order, length_order, micro_batches
+
+lengths = st.lists(st.integers(1, 500), min_size=1, max_size=300)
+
+
+@given(lengths, st.integers(1, 16), st.integers(0, 9), st.integers(0, 3))
+def test_every_row_occurs_once_an_epoch(
+    sizes: list[int], batch: int, seed: int, epoch: int
+) -> None:
+    order = epoch_order(sizes, batch, seed, epoch)
+    assert sorted(i for rows in order for i in rows) == list(range(len(sizes)))
+    assert all(1 <= len(rows) <= batch for rows in order)
+
+
+@given(lengths, st.integers(1, 16), st.integers(0, 9))
+def test_number_of_steps_does_not_depend_on_the_epoch(
+    sizes: list[int], batch: int, seed: int
+) -> None:
+    assert len(epoch_order(sizes, batch, seed, 0)) == len(epoch_order([1] * len(sizes), batch, 0, 1))
+
+
+def test_order_follows_from_seed_and_epoch_alone() -> None:
+    sizes = list(range(100))
+    assert epoch_order(sizes, 8, 1, 2) == epoch_order(sizes, 8, 1, 2)
+    assert epoch_order(sizes, 8, 1, 2) != epoch_order(sizes, 8, 1, 3)
+    assert epoch_order(sizes, 8, 1, 2) != epoch_order(sizes, 8, 2, 2)
+
+
+def test_rows_of_a_batch_are_of_like_length() -> None:
+    sizes = [1, 100] * 160
+    padded = sum(max(sizes[i] for i in rows) * len(rows) for rows in epoch_order(sizes, 8, 0, 0))
+    assert padded <= 1.1 * sum(sizes)
+
+
+@given(st.lists(st.integers(), min_size=1, max_size=40), st.integers(1, 8), st.integers(1, 4))
+def test_processes_share_a_batch_without_loss(
+    batch: list[int], per_device: int, world: int
+) -> None:
+    shares = [micro_batches(batch, per_device, rank, world) for rank in range(world)]
+    assert len({len(share) for share in shares}) == 1
+    assert sorted(i for share in shares for rows in share for i in rows) == sorted(batch)
+    assert all(len(rows) <= per_device for share in shares for rows in share)
+
+
+def test_evaluation_takes_the_longest_rows_first() -> None:
+    assert length_order([3, 9, 1, 5], 2) == [[1, 3], [0, 2]]

@@ -1,0 +1,61 @@
+"""Rows and a tokenizer small enough to reason about by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
+    "+ '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+WORDS = (
+    "good great fine lovely happy bad awful poor terrible sad the a film book day was is it and "
+    "very not so what does do how i you he she they json dumps loads path join os returns string"
+).split()
+
+
+def byte_tokenizer(**special: Any) -> Any:
+    """A byte-level tokenizer with ChatML's special tokens; pad and stop token are the same."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    vocabulary = {token: i for i, token in enumerate(names + alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    options: dict[str, Any] = {
+        "eos_token": "<|im_end|>",
+        "bos_token": "<|im_start|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|im_end|>",
+        "model_max_length": 256,
+    }
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **(options | special))
+    fast.chat_template = CHATML
+    return fast
+
+
+def sentiment_rows(n: int = 60) -> list[dict[str, str]]:
+    """Rows whose label follows from one word, so that a tiny model can learn them."""
+    good, bad = WORDS[:5], WORDS[5:10]
+    nouns = ("film", "book", "day")
+    return [
+        {
+            "text": f"the {nouns[i % 3]} was {'very ' * (i % 4)}{(good if i % 2 else bad)[i % 5]} "
+            f"and so {'it ' * (i % 7)}is {i}",
+            "label": "positive" if i % 2 else "negative",
+        }
+        for i in range(n)
+    ]
+
+
+def instruction_rows(n: int = 24) -> list[dict[str, str]]:
+    """Questions with short answers."""
+    return [
+        {"instruction": f"What is {i} plus {i}?", "input": "", "output": f"It is {2 * i}."}
+        for i in range(n)
+    ]
