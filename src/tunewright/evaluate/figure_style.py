@@ -28,6 +28,7 @@ SECOND = "#d55e00"
 _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
     "axes.grid": True,
     "axes.labelcolor": MUTED,
     "axes.labelsize": 9,

@@ -72,6 +72,32 @@ def themed_svg(svg: str, name: str, description: str) -> Markup:
     return Markup(svg.replace("<svg", head, 1))
 
 
+def code_spans(text: str) -> Markup:
+    """Escaped HTML of one paragraph in which `backticks` are code."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:
+        return Markup(escape(text))
+    return Markup(
+        "".join(
+            f"<code>{escape(part)}</code>" if i % 2 else escape(part)
+            for i, part in enumerate(parts)
+        )
+    )
+
+
+def markdown_code_spans(text: str) -> Markup:
+    """Escaped Markdown of one paragraph in which `backticks` stay code."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:
+        return Markup(escape_markdown(text))
+    return Markup(
+        "".join(
+            f"`{_LINE_BREAKS.sub(' ', part)}`" if i % 2 and part else escape_markdown(part)
+            for i, part in enumerate(parts)
+        )
+    )
+
+
 @cache
 def _environment(*, markdown: bool) -> Environment:
     environment = Environment(
@@ -84,4 +110,5 @@ def _environment(*, markdown: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["fenced"] = fenced
+    environment.filters["prose"] = markdown_code_spans if markdown else code_spans
     return environment

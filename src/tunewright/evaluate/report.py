@@ -15,8 +15,11 @@ from typing import Any
 from tunewright.artifacts import atomic_write, write_json
 from tunewright.errors import DataError
 from tunewright.evaluate import pages
+from tunewright.evaluate.comparison import ComparisonPaths, write_comparison
 from tunewright.evaluate.report_view import SectionView, view_section
 from tunewright.evaluate.verdict import overall
+
+__all__ = ["ComparisonPaths", "ReportPaths", "Section", "write_comparison", "write_report"]
 
 
 @dataclass(frozen=True)

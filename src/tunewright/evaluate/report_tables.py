@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunewright.evaluate import wording
-from tunewright.evaluate.verdict import best_reference, is_significant, primary_metric
+from tunewright.evaluate.verdict import (
+    best_reference,
+    finite_metrics,
+    is_significant,
+    primary_metric,
+)
 
 TUNED = "Fine-tuned model"
 _MOST_ERRORS = 10
-_LONGEST_TEXT = 500
+_LONGEST_TEXT = 300
+_DIFFERENCE_IS = {True: "real", False: "not detectable", None: "not tested"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Table:
 
 def score_table(evaluation: Mapping[str, Any]) -> Table | None:
     """Every metric of the fine-tuned model and, of its references, best first."""
-    metrics = evaluation.get("metrics") or {}
+    metrics = finite_metrics(evaluation)
     primary = primary_metric(evaluation)
     if primary is None:
         return None
@@ -58,57 +64,49 @@ def score_table(evaluation: Mapping[str, Any]) -> Table | None:
 def test_table(evaluation: Mapping[str, Any]) -> Table | None:
     """The paired tests, the one against the best reference first."""
     comparison = evaluation.get("comparison") or {}
-    metrics, baselines = evaluation.get("metrics") or {}, evaluation.get("baselines") or {}
+    metrics, baselines = finite_metrics(evaluation), evaluation.get("baselines") or {}
     primary = primary_metric(evaluation)
     if not comparison or primary is None:
         return None
     best = best_reference(evaluation, primary)
+    tuned = metrics[primary]["value"]
     better = metrics[primary].get("better", "higher")
     rows = []
     for name in sorted(comparison, key=lambda name: name != best):
         test = comparison[name]
         tested = str(test.get("metric", primary))
-        direction = metrics.get(tested, {}).get("better", better)
         reference = (baselines.get(name, {}).get("metrics") or {}).get(primary, {}).get("value")
-        significant = is_significant(test)
+        change = wording.DASH
+        if wording.is_finite(reference):
+            change = wording.change(primary, tuned, reference, better)
         rows.append(
             [
                 wording.capitalised(wording.system_name(name)),
-                wording.change(primary, metrics[primary]["value"], reference, better)
-                if wording.is_finite(reference)
-                else wording.DASH,
-                _difference(tested, test, direction),
+                change,
+                _ends(tested, test, metrics.get(tested, {}).get("better", better), primary),
                 str(test.get("test", wording.DASH)),
                 wording.p_value(test.get("p")) or wording.DASH,
-                "not tested"
-                if significant is None
-                else "real"
-                if significant
-                else "no detectable difference",
+                _DIFFERENCE_IS[is_significant(test)],
             ]
         )
     columns = [
         "Fine-tuned model against",
-        f"{wording.metric_name(primary)} changes by",
-        "Paired difference (95 % interval)",
-        "Test",
-        "Result",
-        "Difference is",
+        wording.metric_name(primary),
+        "95 % interval of the difference",
+        "Paired test",
+        "",
+        "Difference",
     ]
     return Table(columns, rows)
 
 
-def _difference(metric: str, test: Mapping[str, Any], better: str) -> str:
-    if not wording.is_finite(test.get("difference")):
-        return wording.DASH
+def _ends(tested: str, test: Mapping[str, Any], better: str, primary: str) -> str:
     low, high = test.get("low"), test.get("high")
-    text = f"{wording.metric_name(metric)} {wording.difference(metric, test['difference'], better)}"
-    if wording.is_finite(low) and wording.is_finite(high):
-        ends = [
-            wording.difference(metric, end, better).removesuffix(" points") for end in (low, high)
-        ]
-        text += f" ({ends[0]} to {ends[1]})"
-    return text
+    if not (wording.is_finite(low) and wording.is_finite(high)):
+        return wording.DASH
+    first, last = (wording.difference(tested, end, better) for end in (low, high))
+    prefix = "" if tested == primary else f"{wording.metric_name(tested)} "
+    return f"{prefix}{first.removesuffix(' points')} to {last}"
 
 
 def class_table(evaluation: Mapping[str, Any]) -> Table | None:

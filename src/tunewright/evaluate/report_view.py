@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from tunewright.evaluate import pages, plots, wording
+from tunewright.evaluate import charts, wording
+from tunewright.evaluate.plots import Picture, evaluation_pictures
 from tunewright.evaluate.report_tables import (
-    TUNED,
     Table,
     class_table,
     error_table,
@@ -22,7 +20,7 @@ from tunewright.evaluate.report_tables import (
     shortened,
     test_table,
 )
-from tunewright.evaluate.verdict import Verdict, primary_metric, verdict
+from tunewright.evaluate.verdict import Verdict, finite_metrics, primary_metric, verdict
 
 _SEVERITIES = ("error", "warning")
 _LOSSES = {
@@ -39,29 +37,6 @@ class Fact(NamedTuple):
 
     name: str
     value: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One figure: drawn once, shown as SVG in HTML and as PNG in Markdown."""
-
-    name: str
-    description: str
-    figure: Figure
-
-    @property
-    def file(self) -> str:
-        """The name of the PNG."""
-        return f"{self.name}.png"
-
-    @property
-    def svg(self) -> Markup:
-        """The figure as inline SVG in the colours of the page."""
-        return pages.themed_svg(plots.to_svg(self.figure), self.name, self.description)
-
-    def save(self, folder: Path) -> Path:
-        """Write the PNG into `folder`."""
-        return plots.to_png(self.figure, folder / self.file)
 
 
 @dataclass
@@ -162,7 +137,7 @@ def _tiles(evaluation: Mapping[str, Any], run: Mapping[str, Any]) -> list[Fact]:
     tiles = []
     metric = primary_metric(evaluation)
     if metric is not None:
-        tuned = evaluation["metrics"][metric]
+        tuned = finite_metrics(evaluation)[metric]
         tiles.append(Fact(wording.metric_name(metric), wording.number(tuned["value"])))
         if tuned.get("n"):
             tiles.append(Fact("test rows", wording.count(tuned["n"])))
@@ -175,62 +150,27 @@ def _tiles(evaluation: Mapping[str, Any], run: Mapping[str, Any]) -> list[Fact]:
 
 
 def _pictures(anchor: str, section: Mapping[str, Any]) -> Pictures:
-    data, evaluation = section["data"], section["evaluation"]
-    found = Pictures()
+    data, evaluation, journal = section["data"], section["evaluation"], section["journal"]
+    found = Pictures(**evaluation_pictures(evaluation, f"{anchor}-"))
 
-    def draw(name: str, description: str, figure: Callable[[], Figure]) -> None:
-        setattr(found, name, Picture(f"{anchor}-{name}", description, figure()))
+    def picture(name: str, description: str, figure: Figure) -> Picture:
+        return Picture(f"{anchor}-{name}", description, figure)
 
-    metric = primary_metric(evaluation)
-    if metric is not None:
-        tuned = evaluation["metrics"][metric]
-        points = _points(evaluation, metric)
-        draw(
-            "scores",
-            f"{wording.metric_name(metric)} of the fine-tuned model and what it was compared with",
-            lambda: plots.score_comparison(
-                points, wording.metric_name(metric), tuned.get("better", "higher")
-            ),
-        )
-    if (confusion := evaluation.get("confusion")) and confusion.get("labels"):
-        draw(
-            "confusion",
-            "Rows by true label and predicted label",
-            lambda: plots.confusion_matrix(confusion["labels"], confusion["matrix"]),
-        )
-    calibration = evaluation.get("calibration") or {}
-    if any(b.get("count") for b in calibration.get("bins", ())):
-        draw(
-            "calibration",
-            "Share of right predictions by confidence",
-            lambda: plots.reliability_curve(calibration),
-        )
-    journal = section["journal"]
     if any(e.get("event") == "step" and wording.is_finite(e.get("loss")) for e in journal):
         task = str(evaluation.get("task") or (section["run"].get("config") or {}).get("task"))
-        draw(
+        found.curves = picture(
             "curves",
             "Training and validation loss, learning rate and gradient norm by step",
-            lambda: plots.training_curves(journal, _LOSSES.get(task, "loss")),
+            charts.training_curves(journal, _LOSSES.get(task, "loss")),
         )
     if any((data.get("labels") or {}).values()):
-        draw("labels", "Rows by label", lambda: plots.label_balance(data["labels"]))
+        found.labels = picture("labels", "Rows by label", charts.label_balance(data["labels"]))
     lengths = data.get("lengths") or {}
     if (lengths.get("histogram") or {}).get("counts"):
-        draw("lengths", "Histogram of text lengths", lambda: plots.length_histogram(lengths))
+        found.lengths = picture(
+            "lengths", "Histogram of text lengths", charts.length_histogram(lengths)
+        )
     return found
-
-
-def _points(evaluation: Mapping[str, Any], metric: str) -> list[plots.Score]:
-    systems = [(TUNED, evaluation["metrics"], True)] + [
-        (wording.capitalised(wording.system_name(name)), baseline.get("metrics") or {}, False)
-        for name, baseline in (evaluation.get("baselines") or {}).items()
-    ]
-    return [
-        plots.Score(name, found["value"], found.get("low"), found.get("high"), tuned)
-        for name, metrics, tuned in systems
-        if wording.is_finite((found := metrics.get(metric, {})).get("value"))
-    ]
 
 
 def _data_facts(data: Mapping[str, Any]) -> list[Fact]:
@@ -271,7 +211,7 @@ def _trained_share(results: Mapping[str, Any]) -> str | None:
     trained, every = results.get("trainable_parameters"), results.get("parameters")
     if trained is None:
         return None
-    share = f" ({trained / every:.1%})" if every else ""
+    share = f" ({trained / every * 100:.3g} %)" if every else ""
     return f"{wording.count(trained)}{share}"
 
 

@@ -47,9 +47,16 @@ class Verdict:
     sentence: str
 
 
+def finite_metrics(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The scores of a model or a baseline that are numbers, a user's own ones (`custom`) too."""
+    scores = dict(result.get("metrics") or {})
+    scores |= {name: {"value": value} for name, value in (result.get("custom") or {}).items()}
+    return {name: s for name, s in scores.items() if wording.is_finite(s.get("value"))}
+
+
 def primary_metric(evaluation: Mapping[str, Any]) -> str | None:
     """The metric the verdict is about: the one that was tested, or the task's usual one."""
-    metrics = _finite(evaluation.get("metrics") or {})
+    metrics = finite_metrics(evaluation)
     for test in (evaluation.get("comparison") or {}).values():
         tested = str(test.get("metric"))
         for name in (_SAME_ORDER.get(tested), tested):
@@ -60,11 +67,11 @@ def primary_metric(evaluation: Mapping[str, Any]) -> str | None:
 
 def best_reference(evaluation: Mapping[str, Any], metric: str) -> str | None:
     """The baseline with the best score of `metric`, or None when none has one."""
-    better = evaluation["metrics"][metric].get("better", "higher")
+    better = finite_metrics(evaluation)[metric].get("better", "higher")
     scores: dict[str, float] = {
         name: found[metric]["value"]
         for name, baseline in (evaluation.get("baselines") or {}).items()
-        if metric in (found := _finite(baseline.get("metrics") or {}))
+        if metric in (found := finite_metrics(baseline))
     }
     if not scores:
         return None
@@ -90,7 +97,7 @@ def verdict(evaluation: Mapping[str, Any]) -> Verdict:
             "Not measured",
             "The model has no test score. Evaluate it on rows that it was not trained on.",
         )
-    tuned = evaluation["metrics"][metric]
+    tuned = finite_metrics(evaluation)[metric]
     better = tuned.get("better", "higher")
     reached = f"Fine-tuning reached {wording.metric_name(metric)} {wording.score(tuned, 2)}"
     reference = best_reference(evaluation, metric)
@@ -134,25 +141,33 @@ def verdict(evaluation: Mapping[str, Any]) -> Verdict:
 
 def overall(verdicts: list[Verdict]) -> str:
     """One sentence over all sections of a report."""
-    better = sum(found.status == "better" for found in verdicts)
-    worse = sum(found.status == "worse" for found in verdicts)
-    models = wording.plural(len(verdicts), "fine-tuned model")
     if len(verdicts) == 1:
         return "One fine-tuned model, measured on rows that it was not trained on."
+    better = sum(found.status == "better" for found in verdicts)
+    worse = sum(found.status == "worse" for found in verdicts)
+    open_ = len(verdicts) - better - worse
     if better == len(verdicts):
-        return f"All {models} are measurably better than what they were compared with."
-    said = f"Of {models}, {better or 'none'} {'is' if better <= 1 else 'are'} measurably better"
-    tail = f" and {worse} {'is' if worse == 1 else 'are'} measurably worse" if worse else ""
-    return f"{said}{tail} than what was measured beside it."
-
-
-def _finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in metrics.items() if wording.is_finite(value.get("value"))}
+        every = "Both" if better == 2 else f"All {better}"
+        return f"{every} fine-tuned models are measurably better than the best of their references."
+    said = [
+        f"{number} {'is' if number == 1 else 'are'} {what}"
+        for number, what in (
+            (better, "measurably better than the best reference"),
+            (worse, "measurably worse"),
+            (open_, "not shown to differ"),
+        )
+        if number
+    ]
+    return f"Of {len(verdicts)} fine-tuned models, {', '.join(said)}."
 
 
 def _named(reference: str, references: int) -> str:
     name = wording.system_name(reference)
-    return name if references == 1 or reference == "base" else f"the best baseline, {name}"
+    if references == 1:
+        return name
+    if reference == "base":
+        return f"{name}, the best of {references} references"
+    return f"the best baseline, {name}"
 
 
 def _rows(evaluation: Mapping[str, Any]) -> str:

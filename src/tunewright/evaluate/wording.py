@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -169,3 +170,8 @@ def count(value: Any) -> str:
 def plural(amount: int, noun: str) -> str:
     """`1 row`, `6 rows`."""
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def slug(text: str) -> str:
+    """The text as a part of a file name: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"
