@@ -21,6 +21,7 @@ from tunewright.evaluate.figure_style import (
     ACCENT,
     INK,
     MUTED,
+    ON_ACCENT,
     SECOND,
     THOUSANDS,
     name_rows,
@@ -307,7 +308,7 @@ def confusion_matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> 
                     ha="center",
                     va="center",
                     fontsize=8.5 if size <= 6 else 7,
-                    color="#ffffff" if share > 0.55 else INK,
+                    color=ON_ACCENT if share > 0.55 else INK,
                 )
     axes.set_xlim(-0.5, size - 0.5)
     axes.set_ylim(size - 0.5, -0.5)

@@ -21,8 +21,8 @@ from tunewright.evaluate.verdict import finite_metrics, is_significant, primary_
 
 _LEGEND = {
     "*": "* differs from the best, p < 0.05",
-    "**": "** p < 0.01",
-    "***": "*** p < 0.001",
+    "**": "** differs from the best, p < 0.01",
+    "***": "*** differs from the best, p < 0.001",
     "=": "= no detectable difference from the best",
     "†": "† its interval lies apart from the best one's (no paired test was run)",
     "≈": "≈ its interval overlaps the best one's (no paired test was run)",

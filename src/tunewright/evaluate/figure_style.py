@@ -24,6 +24,8 @@ MUTED = "#6e7781"
 LINE = "#d8dee4"
 ACCENT = "#0072b2"
 SECOND = "#d55e00"
+ON_ACCENT = "#fefefe"
+"""Text on `ACCENT`; a value of its own, so that a dark page can give it another colour."""
 
 _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,

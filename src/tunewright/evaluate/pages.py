@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tunewright.evaluate.figure_style import ACCENT, INK, LINE, MUTED, SECOND
+from tunewright.evaluate.figure_style import ACCENT, INK, LINE, MUTED, ON_ACCENT, SECOND
 
 _THEME = {
     INK: "var(--ink)",
@@ -22,6 +22,7 @@ _THEME = {
     LINE: "var(--line)",
     ACCENT: "var(--accent)",
     SECOND: "var(--second)",
+    ON_ACCENT: "var(--on-accent)",
 }
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~!$])")
 _LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")

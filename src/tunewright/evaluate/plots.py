@@ -6,7 +6,7 @@ The charts themselves are in `charts.py` and importable from here too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,8 @@ def comparison_pictures(results: Sequence[Mapping[str, Any]]) -> dict[str, Pictu
             if metric in found
         ]
         better = next(found[metric] for found in scores if metric in found).get("better", "higher")
+        best = (max if better == "higher" else min)(points, key=lambda point: point.value)
+        points = [replace(point, highlight=point is best) for point in points]
         title = wording.metric_name(metric)
         pictures[metric] = Picture(
             f"comparison-{wording.slug(metric)}",
