@@ -28,9 +28,10 @@ ROOMS = (
     ("_api", "demo", "fine_tuning", "optimization"),
     ("studio",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
-LIGHT = ("__init__", "errors", "artifacts", "config", "cli")
+LIGHT = ("__init__", "__main__", "errors", "artifacts", "config", "cli")
 HEAVY = {
     "accelerate",
     "datasets",

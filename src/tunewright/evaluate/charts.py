@@ -28,6 +28,7 @@ from tunewright.evaluate.figure_style import (
     short_name,
     styled,
 )
+from tunewright.evaluate.wording import number
 
 _MOST_BARS = 20
 _MOST_MATRIX_LABELS = 20
@@ -239,7 +240,7 @@ def score_comparison(scores: Sequence[Score], metric: str, better: str = "higher
             )
         axes.plot([score.value], [row], "o", color=color, markersize=7 if score.highlight else 6)
         axes.annotate(
-            _number(score.value),
+            number(score.value),
             (score.value, row),
             xytext=(0, 8),
             textcoords="offset points",
@@ -368,10 +369,6 @@ def reliability_curve(calibration: Mapping[str, Any]) -> Figure:
     axes.set_title("Calibration" if error is None else f"Calibration, expected error {error:.3f}")
     axes.legend(loc="upper left")
     return figure
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1 else f"{value:,.4g}"
 
 
 def _series(events: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
