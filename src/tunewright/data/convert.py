@@ -1,0 +1,256 @@
+"""Rows become records, by the roles that were detected. A row that does not fit is an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tunewright.data.detect import Detection, as_number, is_conversation, parsed_list
+from tunewright.data.records import Label, Message, Record, Task
+from tunewright.data.table import Table
+from tunewright.errors import DataError
+
+_ROLE_NAMES = {
+    "human": "user", "user": "user", "prompter": "user", "customer": "user",
+    "gpt": "assistant", "assistant": "assistant", "model": "assistant", "bot": "assistant",
+    "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",
+    "system": "system", "developer": "system",
+    "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool",
+}  # fmt: skip
+_OWN_FIELDS = ("text", "text_pair", "label", "labels", "messages")
+_SHOWN_FAULTS = 3
+
+
+class _RowFault(Exception):  # noqa: N818 - private, always turned into a DataError
+    """One row that does not fit; the message says why."""
+
+
+def to_records(table: Table, detection: Detection) -> list[Record]:
+    """Turn every row into a record; none is left out.
+
+    Columns without a role go to `meta`. One that has the name of a record's own field is kept
+    there as `NAME_column`.
+
+    Raises:
+        DataError: rows do not fit the task: how many, the first three and what is wrong with them.
+    """
+    used = set(detection.columns.values())
+    convert = _CONVERTERS[detection.task]
+    records = []
+    faults = []
+    for index, row in enumerate(table.rows):
+        number = table.number(index)
+        try:
+            made = convert(row, detection, table)
+        except _RowFault as fault:
+            faults.append(f"row {number}: {fault}")
+            continue
+        meta = {
+            (f"{key}_column" if key in _OWN_FIELDS else key): value
+            for key, value in row.items()
+            if key not in used and value is not None
+        }
+        if "group" in detection.columns:
+            meta["group"] = row.get(detection.columns["group"])
+        answers = row.get(detection.columns.get("completion", ""))
+        if isinstance(answers, list) and not is_conversation(answers):
+            meta["references"] = answers
+        records.append(Record(**made, source=table.source, row=number, meta=meta))
+    if faults:
+        more = f" and {len(faults) - _SHOWN_FAULTS:,} more" if len(faults) > _SHOWN_FAULTS else ""
+        rows = "1 row does" if len(faults) == 1 else f"{len(faults):,} rows do"
+        raise DataError(
+            f"{rows} not fit task {detection.task.value!r} in {table.source}: "
+            f"{'; '.join(faults[:_SHOWN_FAULTS])}{more}. Correct them, take them out, or map other "
+            "columns (data.columns)."
+        )
+    return records
+
+
+def _text_row(row: Mapping[str, Any], detection: Detection, table: Table) -> dict[str, Any]:
+    return {"text": _text(row, detection.columns["text"])}
+
+
+def _labelled_row(row: Mapping[str, Any], detection: Detection, table: Table) -> dict[str, Any]:
+    made: dict[str, Any] = _text_row(row, detection, table)
+    if "text_pair" in detection.columns:
+        made["text_pair"] = _text(row, detection.columns["text_pair"])
+    made["label"] = _TARGETS[detection.task](row, detection, table)
+    return made
+
+
+def _class_name(row: Mapping[str, Any], detection: Detection, table: Table) -> Label:
+    column = detection.columns["label"]
+    value = row.get(column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise _RowFault(f"column {column!r} has no label")
+    return _one_class(value, column, table)
+
+
+def _one_class(value: Any, column: str, table: Table) -> str:
+    names = table.classes.get(column)
+    if names and isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value < len(names):
+            raise _RowFault(f"column {column!r} has {value}, outside the {len(names)} class names")
+        return names[value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, int | float | str):
+        return str(value).strip()
+    raise _RowFault(f"column {column!r} has {_kind(value)} where a label is expected")
+
+
+def _class_names(row: Mapping[str, Any], detection: Detection, table: Table) -> Label:
+    column = detection.columns["labels"]
+    value = row.get(column)
+    listed = parsed_list(value)
+    if listed is None:
+        if value is None:
+            raise _RowFault(f"column {column!r} has no list of labels")
+        if not isinstance(value, str):
+            raise _RowFault(f"column {column!r} has {_kind(value)} where a list is expected")
+        separator = next((s for s in "|;," if s in value), ",")
+        listed = [part.strip() for part in value.split(separator) if part.strip()]
+    found = [_one_class(item, column, table) for item in listed]
+    return tuple(dict.fromkeys(found))
+
+
+def _number(row: Mapping[str, Any], detection: Detection, table: Table) -> Label:
+    column = detection.columns["label"]
+    number = as_number(row.get(column))
+    if number is None or not math.isfinite(number):
+        raise _RowFault(f"column {column!r} has {row.get(column)!r}, which is not a number")
+    return number
+
+
+def _instruction_row(row: Mapping[str, Any], detection: Detection, table: Table) -> dict[str, Any]:
+    columns = detection.columns
+    if "messages" in columns:
+        messages = _conversation(row.get(columns["messages"]), columns["messages"])
+    elif is_conversation(row.get(columns["prompt"])) or is_conversation(
+        row.get(columns["completion"])
+    ):
+        messages = _joined_conversation(row, columns)
+    else:
+        messages = [
+            Message("user", _prompt(row, detection)),
+            Message("assistant", _answer(row, columns["completion"]), train=True),
+        ]
+    system = _text(row, columns["system"]) if "system" in columns else ""
+    if system.strip() and messages[0].role != "system":
+        messages.insert(0, Message("system", system))
+    if not any(message.train for message in messages):
+        raise _RowFault("the conversation has no assistant turn to learn from")
+    return {"messages": tuple(messages)}
+
+
+def _answer(row: Mapping[str, Any], column: str) -> str:
+    """The text to learn; of a list of equally good texts the first, the rest stay in `meta`."""
+    value = row.get(column)
+    if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
+        return _whole(value[0])
+    return _text(row, column)
+
+
+def _prompt(row: Mapping[str, Any], detection: Detection) -> str:
+    """What the user says: instruction, then the input behind a blank line."""
+    parts = [detection.instruction, _text(row, detection.columns["prompt"])]
+    if "input" in detection.columns:
+        parts.append(_text(row, detection.columns["input"]))
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _joined_conversation(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Message]:
+    """Prompt and completion, either of which may be a list of turns; only the latter trains."""
+    messages: list[Message] = []
+    for role, speaker in (("prompt", "user"), ("completion", "assistant")):
+        value = row.get(columns[role])
+        turns = (
+            _conversation(value, columns[role])
+            if is_conversation(value)
+            else [Message(speaker, _text(row, columns[role]))]
+        )
+        trains = role == "completion"
+        messages += [
+            Message(t.role, t.content, train=trains and t.role == "assistant") for t in turns
+        ]
+    return messages
+
+
+def _conversation(value: Any, column: str) -> list[Message]:
+    if not is_conversation(value):
+        raise _RowFault(
+            f"column {column!r} has {_kind(value)} where a list of turns is expected, each with "
+            "role and content (or from and value)"
+        )
+    return [_message(turn) for turn in parsed_list(value) or ()]
+
+
+def _message(turn: Mapping[str, Any]) -> Message:
+    said = turn["role"] if "role" in turn else turn["from"]
+    role = _ROLE_NAMES.get(str(said).lower())
+    if role is None:
+        raise _RowFault(f"unknown role {said!r} (known: {', '.join(sorted(set(_ROLE_NAMES)))})")
+    content = turn["content"] if "content" in turn else turn["value"]
+    if isinstance(content, list):  # parts, as chat services write them
+        parts = [p.get("text") if isinstance(p, Mapping) else p for p in content]
+        texts = [part for part in parts if isinstance(part, str)]
+        if len(texts) < len(parts):
+            raise _RowFault("a turn has parts that are not text")
+        content = "".join(texts)
+    if turn.get("tool_calls"):
+        raise _RowFault("a turn calls a tool, which is not supported yet")
+    if content is None:
+        content = ""
+    if not isinstance(content, str):
+        raise _RowFault(f"the content of a turn is {_kind(content)}, not text")
+    flags = [turn[key] for key in ("train", "weight") if turn.get(key) is not None]
+    trains = not flags or flags[0] not in (False, 0)
+    return Message(role, _whole(content), train=role == "assistant" and trains)
+
+
+def _text(row: Mapping[str, Any], column: str) -> str:
+    """The text in a column; nothing at all is an empty text, which the audit reports."""
+    value = row.get(column)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return _whole(value)
+    if isinstance(value, bool | int | float):
+        return str(value)
+    raise _RowFault(f"column {column!r} has {_kind(value)} where text is expected")
+
+
+def _whole(text: str) -> str:
+    """Join split surrogate pairs; a lone half, which no file can hold, becomes U+FFFD."""
+    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _kind(value: Any) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "true/false",
+        type(None): "nothing",
+    }
+    return names.get(type(value), "a number" if isinstance(value, int | float) else "a value")
+
+
+_CONVERTERS: dict[Task, Callable[[Mapping[str, Any], Detection, Table], dict[str, Any]]] = {
+    Task.TEXT: _text_row,
+    Task.CLASSIFICATION: _labelled_row,
+    Task.MULTILABEL: _labelled_row,
+    Task.REGRESSION: _labelled_row,
+    Task.INSTRUCTION: _instruction_row,
+}
+_TARGETS: dict[Task, Callable[[Mapping[str, Any], Detection, Table], Label]] = {
+    Task.CLASSIFICATION: _class_name,
+    Task.MULTILABEL: _class_names,
+    Task.REGRESSION: _number,
+}

@@ -1,0 +1,93 @@
+"""Bytes become text: the encoding is detected, damage is an error with its place."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+from tunewright.errors import DataError
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_MULTIBYTE = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+)
+_SAMPLE = 1 << 16
+
+
+def decode(content: bytes, source: str) -> str:
+    """Decode a text file: UTF-8 (with or without a mark), UTF-16, UTF-32 or Windows-1252.
+
+    A file that is UTF-8 but for a few bytes is damaged and not taken for Windows-1252, which
+    would read it without complaint and spoil every accent.
+
+    Args:
+        content: the whole file.
+        source: its name, for messages.
+
+    Raises:
+        DataError: the bytes are damaged or are not text; names the line.
+    """
+    encoding = detect_encoding(content)
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{source} is damaged or is not text: byte {error.start:,} (line {line:,}) does not "
+            f"fit {encoding.upper()}, which the rest of the file looks like. Save it again as "
+            "UTF-8, or repair that line."
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(
+            f"{source} has a zero byte in line {line:,}, so it is damaged or is not a text file. "
+            "Remove the zero bytes, or give the file in its own format (for example .parquet)."
+        )
+    return text
+
+
+def detect_encoding(content: bytes) -> str:
+    """The name of the encoding that fits best; see `decode`."""
+    for mark, name in _MARKS:
+        if content.startswith(mark):
+            return name
+    unmarked = _utf16_without_mark(content[:_SAMPLE])
+    if unmarked:
+        return unmarked
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "utf-8" if _mostly_utf8(content) else "cp1252"
+    return "utf-8"
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, decoded by `decode`, with every line end as `\\n`."""
+    text = decode(path.read_bytes(), str(path))
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _utf16_without_mark(sample: bytes) -> str:
+    """UTF-16 of mostly Latin text has a zero in nearly every other byte."""
+    half = len(sample) // 2
+    if half < 2:
+        return ""
+    if sample[1::2].count(0) > 0.6 * half and sample[0::2].count(0) < 0.1 * half:
+        return "utf-16-le"
+    if sample[0::2].count(0) > 0.6 * half and sample[1::2].count(0) < 0.1 * half:
+        return "utf-16-be"
+    return ""
+
+
+def _mostly_utf8(content: bytes) -> bool:
+    """More bytes above ASCII belong to whole UTF-8 characters than not."""
+    whole = sum(len(match) for match in _MULTIBYTE.findall(content))
+    above = len(content) - len(content.translate(None, bytes(range(128, 256))))
+    return whole > above - whole

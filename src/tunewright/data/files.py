@@ -1,0 +1,293 @@
+"""One data file becomes a table: JSONL, JSON, CSV, TSV, Parquet, plain text.
+
+Every format here is data only: nothing that a file says is ever run. A file that cannot be read
+whole is an error that names the place; no row is dropped. This module knows formats. It does
+not know what the columns mean.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunewright.data.delimited import read_delimited
+from tunewright.data.encoding import read_text
+from tunewright.data.table import Table
+from tunewright.errors import DataError
+
+_WRAPPERS = ("data", "rows", "examples", "records")
+_SHOWN_FAULTS = 3
+_PASSAGE = 4000
+"""Characters of a plain text file that make one row, cut between paragraphs."""
+
+
+def read_file(path: Path) -> Table:
+    """Read one file; its format follows from its ending, or else from its first bytes.
+
+    Raises:
+        DataError: the file is empty, damaged, or of an unknown format.
+    """
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes); a data file with at least one row is needed.")
+    table = _reader(path)(path)
+    if not len(table):
+        raise DataError(f"{path} holds no rows; at least one is needed.")
+    return table
+
+
+def read_documents(paths: Sequence[Path], source: str) -> Table:
+    """Read plain text files, one row a file, with its name in the column `file`."""
+    rows = [{"text": read_text(path), "file": path.name} for path in paths]
+    return Table(source, rows)
+
+
+def _reader(path: Path) -> Callable[[Path], Table]:
+    suffix = path.suffix.lower()
+    if suffix in READERS:
+        return READERS[suffix]
+    with path.open("rb") as handle:
+        head = handle.read(64)
+    if head.startswith(b"PAR1"):
+        return read_parquet
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        return read_json
+    raise DataError(
+        f"{path} has the unknown ending {suffix!r}. Known: {', '.join(READERS)}. Rename or "
+        "convert the file."
+    )
+
+
+def read_json(path: Path) -> Table:
+    """Read JSON or JSON lines, told apart by content.
+
+    JSON may be a list of objects, an object with such a list under `data` (or `rows`,
+    `examples`, `records`), an object of equally long columns, or one object, which is one row.
+    """
+    text = read_text(path)
+    start = text.lstrip()[:1]
+    if not start:
+        raise DataError(f"{path} holds only blank space; rows are needed.")
+    if start == "[" or path.suffix.lower() == ".json":
+        lines = text.split("\n")
+        try:
+            return _json_table(path, _loads(text))
+        except json.JSONDecodeError as error:
+            broken = error
+        except _RepeatedKey as error:
+            raise DataError(f"{path}: {error} Keep one of the two.") from error
+        several = start == "{" and sum(line.lstrip().startswith("{") for line in lines[:3]) > 1
+        if not (several and broken.msg == "Extra data"):
+            raise DataError(
+                f"{path} is not whole JSON: line {broken.lineno}, column {broken.colno}: "
+                f"{broken.msg}, at {_shown(lines[broken.lineno - 1], broken.colno - 1)!r}. Repair "
+                "that place, or write one object a line and call the file .jsonl."
+            ) from broken
+    return _json_lines(path, text)
+
+
+def _json_lines(path: Path, text: str) -> Table:
+    rows: list[Mapping[str, Any]] = []
+    numbers = []
+    faults = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line or line.isspace():
+            continue
+        try:
+            row = _loads(line)
+        except json.JSONDecodeError as error:
+            faults.append(
+                f"line {number}: {error.msg} at column {error.colno}: "
+                f"{_shown(line, error.colno - 1)!r}"
+            )
+            continue
+        except _RepeatedKey as error:
+            faults.append(f"line {number}: {error}")
+            continue
+        if not isinstance(row, dict):
+            faults.append(f"line {number}: {_shown(line)!r} is not an object in braces")
+            continue
+        rows.append(row)
+        numbers.append(number)
+    if faults:
+        count = "1 broken line" if len(faults) == 1 else f"{len(faults):,} broken lines"
+        more = f"; and {len(faults) - _SHOWN_FAULTS:,} more" if len(faults) > _SHOWN_FAULTS else ""
+        raise DataError(
+            f"{path} has {count}: {'; '.join(faults[:_SHOWN_FAULTS])}{more}. Each line must be one "
+            "whole JSON object. Repair or delete the broken ones."
+        )
+    return Table(str(path), rows, numbers)
+
+
+class _RepeatedKey(Exception):  # noqa: N818 - private, always turned into a DataError
+    """An object has a key twice; reading on would lose one of the values."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _RepeatedKey(f"the key {twice!r} is there twice.")
+    return row
+
+
+def _constant(name: str) -> None:
+    """NaN is how some tools write a missing value; an infinite one is no data."""
+    if name != "NaN":
+        raise json.JSONDecodeError(f"{name} is not a number that JSON can hold", name, 0)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
+def _loads(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except RecursionError as error:
+        raise json.JSONDecodeError("nested too deeply", text[:80], 0) from error
+    except ValueError as error:  # also integers of thousands of digits
+        if isinstance(error, json.JSONDecodeError):
+            raise
+        raise json.JSONDecodeError(str(error).split(";")[0], text[:80], 0) from error
+
+
+def _json_table(path: Path, content: Any) -> Table:
+    rows = _json_rows(content)
+    wrong = next((i for i, row in enumerate(rows) if not isinstance(row, dict)), None)
+    if wrong is not None:
+        raise DataError(
+            f"{path}: item {wrong + 1} of the list is not an object in braces but "
+            f"{_shown(json.dumps(rows[wrong]))!r}. Each row must be an object with columns."
+        )
+    return Table(str(path), rows)
+
+
+def _json_rows(content: Any) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    if not isinstance(content, dict):
+        return [content]
+    for name in _WRAPPERS:
+        if isinstance(content.get(name), list):
+            return list(content[name])
+    columns = list(content.values())
+    if len(columns) > 1 and all(isinstance(column, list) for column in columns):
+        plain = not any(isinstance(cell, dict) for column in columns for cell in column)
+        if plain and len({len(column) for column in columns}) == 1:
+            return [dict(zip(content, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    return [content] if content else []
+
+
+def _shown(text: str, around: int = 0) -> str:
+    """At most 60 characters of a line, around a place in it."""
+    start = max(0, min(around - 20, len(text) - 60))
+    piece = text[start : start + 60]
+    return ("..." if start else "") + piece + ("..." if start + 60 < len(text) else "")
+
+
+def read_parquet(path: Path) -> Table:
+    """Read a Parquet file, with the class names that `datasets` keeps in it."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with path.open("rb") as handle:
+            table = pyarrow.parquet.read_table(handle)
+        found = arrow_rows(table)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{path} is not a whole Parquet file: {reason} Write or download it again."
+        ) from error
+    return Table(str(path), found, classes=_parquet_classes(table.schema.metadata or {}))
+
+
+def arrow_rows(table: Any) -> list[dict[str, Any]]:
+    """Rows of an Arrow table; dates, decimals and bytes become text.
+
+    Raises:
+        ValueError: two columns have the same name.
+    """
+    names = table.column_names
+    if len(set(names)) != len(names):
+        raise ValueError(f"two columns have the same name: {', '.join(map(repr, names))}.")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    plain = ("string", "large_string", "int", "float", "double", "bool", "uint", "null")
+    odd = [f.name for f in table.schema if not str(f.type).startswith(plain)]
+    for row in rows if odd else ():
+        for name in odd:
+            row[name] = _json_like(row[name])
+    return rows
+
+
+def _json_like(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _json_like(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_json_like(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal):
+        return str(value)
+    return value
+
+
+def _parquet_classes(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    content = metadata.get(b"huggingface")
+    if not content:
+        return {}
+    features = json.loads(content).get("info", {}).get("features", {})
+    return {
+        name: list(feature["names"])
+        for name, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    }
+
+
+def read_plain_text(path: Path) -> Table:
+    """Read a text file as passages of whole paragraphs, about 4,000 characters each.
+
+    Joined, the passages are the file, but for blank space between them.
+    """
+    rows = []
+    numbers = []
+    for number, passage in _passages(read_text(path)):
+        rows.append({"text": passage})
+        numbers.append(number)
+    return Table(str(path), rows, numbers)
+
+
+def _passages(text: str) -> Iterator[tuple[int, str]]:
+    """Pieces of the text and the line each starts at; cut at blank lines, else at line ends."""
+    separator = "\n\n" if "\n\n" in text else "\n"
+    piece: list[str] = []
+    size = 0
+    line = start = 1
+    for part in text.split(separator):
+        if piece and size + len(part) > _PASSAGE:
+            if passage := separator.join(piece).strip("\n"):
+                yield start, passage
+            piece, size, start = [], 0, line
+        piece.append(part)
+        size += len(part) + len(separator)
+        line += part.count("\n") + len(separator)
+    if passage := separator.join(piece).strip("\n"):
+        yield start, passage
+
+
+READERS: dict[str, Callable[[Path], Table]] = {
+    ".jsonl": read_json,
+    ".ndjson": read_json,
+    ".json": read_json,
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
+    ".tab": read_delimited,
+    ".parquet": read_parquet,
+    ".txt": read_plain_text,
+    ".md": read_plain_text,
+}
+"""By file ending."""
