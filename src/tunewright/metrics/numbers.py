@@ -110,8 +110,9 @@ def _ranks_under(weights_RN: Floats, order: Ints, starts_G: Ints, group_N: Ints)
     """Mid-ranks of every row when row i occurs weights[:, i] times. Centred on 0."""
     counts_RG = np.add.reduceat(weights_RN[:, order], starts_G, axis=1)
     before_RG = np.cumsum(counts_RG, axis=1) - counts_RG
-    middle_RG = before_RG + counts_RG / 2 - counts_RG.sum(axis=1, keepdims=True) / 2
-    return middle_RG[:, group_N]
+    middle_RG: Floats = before_RG + counts_RG / 2 - counts_RG.sum(axis=1, keepdims=True) / 2
+    ranks_RN: Floats = middle_RG[:, group_N]
+    return ranks_RN
 
 
 def spearman(references: Any, predictions: Any) -> Sufficient:

@@ -84,11 +84,12 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 def paired_shares_interval(
     only_a: int, only_b: int, n: int, confidence: float = 0.95
-) -> tuple[float, float, float]:
-    """Interval of the difference of two shares on the same rows, and its standard error.
+) -> tuple[float, float]:
+    """Score interval of the difference of two shares on the same rows.
 
-    Wald's interval with Bonett and Price's Laplace adjustment ("Adjusted Wald confidence interval
-    for a difference of binomial proportions based on paired data", 2012).
+    Tango, "Equivalence test and confidence interval for the difference in proportions for the
+    paired-sample design", Statistics in Medicine 17 (1998), equations 8 to 11. It belongs to
+    McNemar's test: it leaves out 0 where that test finds a difference.
 
     Args:
         only_a: rows that A has right and B wrong.
@@ -96,10 +97,31 @@ def paired_shares_interval(
         n: rows in all.
         confidence: share of intervals that hold the true difference.
     """
+    from scipy.optimize import brentq
+
+    z = normal_quantile((1 + confidence) / 2)
+    observed = (only_a - only_b) / n
+
+    def statistic(true: float, target: float) -> float:
+        linear = -only_a - only_b + (2 * n - only_a + only_b) * true
+        constant = -only_b * true * (1 - true)
+        share_b = (math.sqrt(max(0.0, linear**2 - 8 * n * constant)) - linear) / (4 * n)
+        variance = n * (2 * share_b + true * (1 - true))
+        error = only_a - only_b - n * true
+        # Multiplied out, so that a variance of 0 at the ends divides nothing.
+        return float(error - target * math.sqrt(max(0.0, variance)))
+
+    # Where no row differs, the observed value solves the equation too, but is not an end.
+    step = 1e-9
+    low = -1.0 if observed == -1 else brentq(statistic, -1.0, observed - step, args=(z,))
+    high = 1.0 if observed == 1 else brentq(statistic, observed + step, 1.0, args=(-z,))
+    return float(low), float(high)
+
+
+def _paired_shares_error(only_a: int, only_b: int, n: int) -> float:
+    """Standard error of the difference, with one row added on each side so that it is never 0."""
     a, b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
-    error = math.sqrt((a + b - (a - b) ** 2) / (n + 2))
-    half = normal_quantile((1 + confidence) / 2) * error
-    return max(-1.0, a - b - half), min(1.0, a - b + half), error
+    return math.sqrt((a + b - (a - b) ** 2) / (n + 2))
 
 
 def minimum_detectable_effect(
@@ -151,7 +173,7 @@ def compare(
 ) -> Comparison:
     """Test whether two models differ on the same rows.
 
-    Shares of rows (accuracy, exact match) take McNemar's mid-P test and a Bonett-Price interval.
+    Shares of rows (accuracy, exact match) take McNemar's mid-P test and Tango's score interval.
     Everything else takes a paired permutation test (the two predictions of a row change sides)
     and a paired BCa bootstrap interval. With groups, whole groups are exchanged and drawn.
 
@@ -188,7 +210,8 @@ def compare(
         raise DataError(f"{chosen.name} is not defined for these {n} rows.")
     if chosen.proportion and members is None:
         only_a, only_b = _discordant(both, n)
-        low, high, error = paired_shares_interval(only_a, only_b, n, confidence)
+        low, high = paired_shares_interval(only_a, only_b, n, confidence)
+        error = _paired_shares_error(only_a, only_b, n)
         p, test = mcnemar(only_a, only_b), "McNemar (mid-P)"
     else:
         low, high, resampled = bootstrap_interval(
@@ -247,6 +270,8 @@ def _discordant(both: Sufficient, n: int) -> tuple[int, int]:
 
 def _verdict(found: Comparison, metric: Metric, confidence: float, name_a: str, name_b: str) -> str:
     interval = f"{confidence * 100:g} % interval"
+    if found.detectable == 0:
+        return "no difference: both score the same on every row"
     if not found.p < SIGNIFICANT:
         between = ""
         if math.isfinite(found.low) and math.isfinite(found.high):

@@ -1,0 +1,291 @@
+"""What a tuned model has to beat: the majority, TF-IDF and frozen embeddings with linear models.
+
+Every baseline trains on the training rows only and answers the test rows. This module knows
+scikit-learn and frozen encoders. It does not know fine-tuning.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunewright.config.task import Task
+from tunewright.data.records import Dataset, Record
+from tunewright.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Floats = NDArray[np.float64]
+
+_TASKS = (Task.CLASSIFICATION, Task.MULTILABEL, Task.REGRESSION)
+_MAX_ITERATIONS = 1000
+_THRESHOLD = 0.5
+"""A label of a multilabel row is predicted above this probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The answers of one baseline.
+
+    Attributes:
+        name: `majority`, `tfidf_logistic` or `embedding_logistic`.
+        predictions: one a test row, in order: class name, tuple of names, or number.
+        probabilities: [n x classes] of each class (for multilabel of each label alone), or None
+            for regression.
+        classes: names of the columns of `probabilities`, sorted; empty for regression.
+        seconds: to train and answer.
+    """
+
+    name: str
+    predictions: list[Any]
+    probabilities: Floats | None = None
+    classes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def majority(train: Dataset, test: Dataset) -> Baseline:
+    """Answer every row alike: the most frequent class or label set, or the mean of the targets.
+
+    Ties go to the class that sorts first. Probabilities are the shares in the training rows.
+
+    Raises:
+        DataError: the task has no labels, a part is empty, or a label is missing.
+    """
+    began = time.perf_counter()
+    labels = _labels(train, test)
+    n = len(test)
+    if train.task is Task.REGRESSION:
+        mean = float(np.mean(labels))
+        return Baseline("majority", [mean] * n, seconds=time.perf_counter() - began)
+    rows = [tuple(sorted(x)) if isinstance(x, tuple) else x for x in labels]
+    counts = Counter(rows)
+    most = min(counts, key=lambda label: (-counts[label], label))
+    classes = train.labels
+    if train.task is Task.MULTILABEL:
+        share = _memberships(labels, classes).mean(axis=0)
+    else:
+        share = np.array([counts[name] for name in classes]) / len(rows)
+    probabilities = np.repeat(share[None], n, axis=0)
+    return Baseline("majority", [most] * n, probabilities, classes, time.perf_counter() - began)
+
+
+def tfidf_logistic(train: Dataset, test: Dataset) -> Baseline:
+    """Logistic regression (ridge for regression) on TF-IDF of words and word pairs.
+
+    Words are lower-cased; counts are dampened to 1 + log(count). The two texts of a pair, and
+    the words they share, are told apart by marks.
+
+    Raises:
+        DataError: the task has no labels, a part is empty, or a label is missing.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    began = time.perf_counter()
+    labels = _labels(train, test)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, analyzer="word")
+    tokenise = vectorizer.build_analyzer()
+    words = TfidfVectorizer(analyzer=lambda record: _terms(record, tokenise), sublinear_tf=True)
+    try:
+        features = words.fit_transform(train.records)
+    except ValueError as error:
+        raise DataError(
+            "The training texts have no word of two letters or more, so TF-IDF has nothing to "
+            f"count ({error}). Check which column holds the text."
+        ) from error
+    found = _linear(train, labels, features, words.transform(test.records), regularisation=1.0)
+    return Baseline("tfidf_logistic", *found, seconds=time.perf_counter() - began)
+
+
+def embedding_logistic(
+    train: Dataset,
+    test: Dataset,
+    encoder_path: str | Path,
+    batch_size: int = 64,
+    max_length: int = 256,
+) -> Baseline:
+    """Logistic regression (ridge for regression) on embeddings of a frozen encoder.
+
+    A text's embedding is the mean of its tokens' last hidden states, scaled to length 1. A pair
+    (u, v) becomes [u, v, |u - v|, u * v] (Conneau et al., "Supervised Learning of Universal
+    Sentence Representations", 2017).
+
+    Args:
+        train: rows to train the linear model on.
+        test: rows to answer.
+        encoder_path: folder with the encoder's safetensors and tokenizer.
+        batch_size: texts in one pass.
+        max_length: tokens a text is cut to; never more than the encoder takes.
+
+    Raises:
+        DataError: the task has no labels, a part is empty, or a label is missing.
+        ModelError: the folder has no encoder that can be read.
+    """
+    began = time.perf_counter()
+    labels = _labels(train, test)
+    encoder = _Encoder(Path(encoder_path), batch_size, max_length)
+    found = _linear(
+        train,
+        labels,
+        encoder.features(train.records),
+        encoder.features(test.records),
+        regularisation=10.0,
+    )
+    return Baseline("embedding_logistic", *found, seconds=time.perf_counter() - began)
+
+
+def _labels(train: Dataset, test: Dataset) -> list[Any]:
+    """Labels of the training rows, checked."""
+    if train.task is not test.task:
+        raise DataError(
+            f"The training rows are for {train.task.value!r} and the test rows for "
+            f"{test.task.value!r}; both must be of one task."
+        )
+    if train.task not in _TASKS:
+        raise DataError(
+            f"Task {train.task.value!r} has no labels, so the baselines of labels do not apply; "
+            "compare with the base model."
+        )
+    for what, part in (("training", train), ("test", test)):
+        if len(part) == 0:
+            raise DataError(f"There is no {what} row for the baselines.")
+    kind = {Task.CLASSIFICATION: str, Task.MULTILABEL: tuple, Task.REGRESSION: int | float}
+    for record in train:
+        if not isinstance(record.label, kind[train.task]):
+            raise DataError(
+                f"{record.source or 'The training data'}, row {record.row}: the label is "
+                f"{record.label!r}, which task {train.task.value!r} cannot learn from."
+            )
+    return [record.label for record in train]
+
+
+def _memberships(labels: Sequence[tuple[str, ...]], classes: Sequence[str]) -> Floats:
+    """[n x k] with 1 where a row has a label."""
+    index = {name: i for i, name in enumerate(classes)}
+    members = np.zeros((len(labels), len(classes)))
+    for i, row in enumerate(labels):
+        members[i, [index[name] for name in row]] = 1.0
+    return members
+
+
+def _terms(record: Record, tokenise: Any) -> list[str]:
+    """The words and word pairs of a record; those of a pair are marked by their side."""
+    text = record.text or record.plain_text
+    if record.text_pair is None:
+        terms: list[str] = tokenise(text)
+        return terms
+    first, second = tokenise(text), tokenise(record.text_pair)
+    shared = set(first) & set(second)
+    return [
+        *(f"first: {term}" for term in first),
+        *(f"second: {term}" for term in second),
+        *(f"both: {term}" for term in sorted(shared)),
+    ]
+
+
+def _linear(
+    train: Dataset, labels: list[Any], train_x: Any, test_x: Any, regularisation: float
+) -> tuple[list[Any], Floats | None, list[str]]:
+    """Train the task's linear model and answer.
+
+    Args:
+        regularisation: C of the logistic regression; a larger one fits more closely.
+    """
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if train.task is Task.REGRESSION:
+        model = Ridge(alpha=1.0).fit(train_x, np.array(labels, dtype=np.float64))
+        return [float(value) for value in model.predict(test_x)], None, []
+    classes = train.labels
+    logistic = LogisticRegression(C=regularisation, max_iter=_MAX_ITERATIONS)
+    if train.task is Task.CLASSIFICATION:
+        if len(classes) == 1:
+            return [classes[0]] * test_x.shape[0], np.ones((test_x.shape[0], 1)), classes
+        logistic.fit(train_x, labels)
+        p_NK: Floats = logistic.predict_proba(test_x)
+        return [classes[i] for i in p_NK.argmax(axis=1)], p_NK, classes
+    members = _memberships(labels, classes)
+    columns = []
+    for column in members.T:
+        if column.min() == column.max():
+            columns.append(np.full(test_x.shape[0], column[0]))
+        else:
+            columns.append(logistic.fit(train_x, column).predict_proba(test_x)[:, 1])
+    p_NK = np.stack(columns, axis=1)
+    chosen = [
+        tuple(name for name, p in zip(classes, row, strict=True) if p > _THRESHOLD) for row in p_NK
+    ]
+    return chosen, p_NK, classes
+
+
+class _Encoder:
+    """A frozen encoder that turns texts into vectors."""
+
+    def __init__(self, folder: Path, batch_size: int, max_length: int) -> None:
+        self._tokenizer, self._model = _load_encoder(folder)
+        limit = getattr(self._model.config, "max_position_embeddings", None) or max_length
+        self._max_length = min(max_length, limit)
+        self._batch_size = batch_size
+
+    def features(self, records: Sequence[Record]) -> Floats:
+        """[n x d], or [n x 4d] when any record is a pair."""
+        first = self._embed([record.text or record.plain_text for record in records])
+        if all(record.text_pair is None for record in records):
+            return first
+        second = self._embed([record.text_pair or "" for record in records])
+        return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)
+
+    def _embed(self, texts: Sequence[str]) -> Floats:
+        """Embeddings [n x d] of length 1, batched by length."""
+        import torch
+
+        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        order = sorted(range(len(texts)), key=lambda i: lengths[i])
+        found = np.zeros((len(texts), self._model.config.hidden_size))
+        with torch.inference_mode():
+            for start in range(0, len(order), self._batch_size):
+                rows = order[start : start + self._batch_size]
+                batch = self._tokenizer.pad(
+                    {key: [values[i] for i in rows] for key, values in encoded.items()},
+                    return_tensors="pt",
+                )
+                found[rows] = _mean_pooled(self._model, batch).double().numpy()
+        return found
+
+
+def _mean_pooled(model: PreTrainedModel, batch: Any) -> torch.Tensor:
+    import torch
+
+    hidden_BTD = model(**batch).last_hidden_state.float()
+    mask_BT1 = batch["attention_mask"][:, :, None].float()
+    mean_BD = (hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
+    return torch.nn.functional.normalize(mean_BD, dim=1)
+
+
+def _load_encoder(folder: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    from transformers import AutoModel
+
+    from tunewright.models.load import limit_threads, load_tokenizer, quiet_loading
+
+    limit_threads()
+    tokenizer = load_tokenizer(folder)
+    try:
+        with quiet_loading():
+            model = AutoModel.from_pretrained(
+                folder, use_safetensors=True, trust_remote_code=False, dtype="float32"
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{folder} has no encoder that can be read: {error}. A folder with config.json, "
+            "model.safetensors and tokenizer.json is needed."
+        ) from error
+    return tokenizer, model.eval()
