@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _TASKS = (Task.CLASSIFICATION, Task.MULTILABEL, Task.REGRESSION)
+_C = 10.0
+"""Inverse strength of the penalty; vectors of length 1 need a weaker one than the default 1."""
 _MAX_ITERATIONS = 1000
 _THRESHOLD = 0.5
 """A label of a multilabel row is predicted above this probability."""
@@ -91,8 +93,7 @@ def tfidf_logistic(train: Dataset, test: Dataset) -> Baseline:
 
     began = time.perf_counter()
     labels = _labels(train, test)
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, analyzer="word")
-    tokenise = vectorizer.build_analyzer()
+    tokenise = TfidfVectorizer(ngram_range=(1, 2)).build_analyzer()
     words = TfidfVectorizer(analyzer=lambda record: _terms(record, tokenise), sublinear_tf=True)
     try:
         features = words.fit_transform(train.records)
@@ -101,7 +102,7 @@ def tfidf_logistic(train: Dataset, test: Dataset) -> Baseline:
             "The training texts have no word of two letters or more, so TF-IDF has nothing to "
             f"count ({error}). Check which column holds the text."
         ) from error
-    found = _linear(train, labels, features, words.transform(test.records), regularisation=1.0)
+    found = _linear(train, labels, features, words.transform(test.records))
     return Baseline("tfidf_logistic", *found, seconds=time.perf_counter() - began)
 
 
@@ -132,13 +133,7 @@ def embedding_logistic(
     began = time.perf_counter()
     labels = _labels(train, test)
     encoder = _Encoder(Path(encoder_path), batch_size, max_length)
-    found = _linear(
-        train,
-        labels,
-        encoder.features(train.records),
-        encoder.features(test.records),
-        regularisation=10.0,
-    )
+    found = _linear(train, labels, encoder.features(train.records), encoder.features(test.records))
     return Baseline("embedding_logistic", *found, seconds=time.perf_counter() - began)
 
 
@@ -192,20 +187,16 @@ def _terms(record: Record, tokenise: Any) -> list[str]:
 
 
 def _linear(
-    train: Dataset, labels: list[Any], train_x: Any, test_x: Any, regularisation: float
+    train: Dataset, labels: list[Any], train_x: Any, test_x: Any
 ) -> tuple[list[Any], Floats | None, list[str]]:
-    """Train the task's linear model and answer.
-
-    Args:
-        regularisation: C of the logistic regression; a larger one fits more closely.
-    """
+    """Train the task's linear model and answer: predictions, probabilities, classes."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
     if train.task is Task.REGRESSION:
         model = Ridge(alpha=1.0).fit(train_x, np.array(labels, dtype=np.float64))
         return [float(value) for value in model.predict(test_x)], None, []
     classes = train.labels
-    logistic = LogisticRegression(C=regularisation, max_iter=_MAX_ITERATIONS)
+    logistic = LogisticRegression(C=_C, max_iter=_MAX_ITERATIONS)
     if train.task is Task.CLASSIFICATION:
         if len(classes) == 1:
             return [classes[0]] * test_x.shape[0], np.ones((test_x.shape[0], 1)), classes
