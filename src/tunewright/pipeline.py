@@ -86,9 +86,7 @@ def resume(
     folder: str | Path, observer: Observer | None = None, checkpoint: str | Path | None = None
 ) -> RunResult:
     """Finish a run that was stopped; a finished one is returned as it is."""
-    return resume_run(
-        Path(folder), observer or Silent(), Path(checkpoint) if checkpoint else None
-    )
+    return resume_run(Path(folder), observer or Silent(), Path(checkpoint) if checkpoint else None)
 
 
 def train_or_resume(prepared: Prepared, observer: Observer | None = None) -> RunResult:

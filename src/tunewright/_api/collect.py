@@ -8,10 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tunewright._api.rows import records_from_rows
 from tunewright.data.export import export_dataset as write_export
 from tunewright.data.records import Dataset as RecordSet
 from tunewright.data.records import Record, Splits
-from tunewright.data.sources import load, records_from_rows
+from tunewright.data.sources import load
 from tunewright.data.split import split
 from tunewright.errors import ConfigError, DataError, unknown_name
 
@@ -116,19 +117,17 @@ class DataCollector:
         return datasets.Dataset.from_list([record.to_row() for record in records])
 
     def prepare(self) -> datasets.DatasetDict:
-        """Collect and cut into `train`, `validation` and `test`; a share of 0 gives an empty one."""
+        """Collect and cut into `train`, `validation` and `test`. A share of 0 gives no rows."""
         import datasets
 
         splits = self._splits()
-        columns = datasets.Dataset.from_list([r.to_row() for r in self._collect()]).features
-        return datasets.DatasetDict(
-            {
-                name: datasets.Dataset.from_list(
-                    [record.to_row() for record in part], features=columns
-                )
-                for name, part in splits.items()
-            }
-        )
+        features = self.collect().features
+        parts = {}
+        for name, part in splits.items():
+            rows = [record.to_row() for record in part]
+            columns = {column: [row.get(column) for row in rows] for column in features}
+            parts[name] = datasets.Dataset.from_dict(columns, features=features)
+        return datasets.DatasetDict(parts)
 
     def export(self, dataset: Any = None) -> str:
         """Write `{output_path}_{split}.{format}` and `{output_path}_metadata.json`.
@@ -165,7 +164,7 @@ class DataCollector:
         found = load(list(config.sources))
         if config.transform_function is not None:
             rows = [config.transform_function(record.to_row()) for record in found]
-            found = records_from_rows(rows, source=found.name)
+            found = records_from_rows(rows, found.name)
         records: Iterable[Record] = found
         if config.filter_function is not None:
             keep = config.filter_function

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tunewright import pipeline
-from tunewright._api.collect import enum_member
 from tunewright._api.rows import to_splits
 from tunewright.artifacts import write_json
 from tunewright.data.records import Dataset
 from tunewright.errors import ConfigError
 from tunewright.evaluate.plots import comparison_plots, evaluation_plots
 from tunewright.evaluate.report import write_comparison
+from tunewright.evaluate.run import check_metrics
 
 
 class EvaluationMetric(StrEnum):
@@ -124,7 +124,7 @@ class ModelEvaluator:
         else:
             self._dataset = pipeline.rows_to_score(config.model_path, config.dataset_path)
         if config.metric_names:
-            pipeline.check_metrics(config.metric_names, self._dataset.task)
+            check_metrics(config.metric_names, self._dataset.task)
 
     def evaluate(self) -> dict[str, Any]:
         """Score the model.
@@ -186,9 +186,7 @@ class ModelEvaluator:
         finished = load_finished(config.model_path, device=config.device)
         rows = [record.to_row() for record in self._dataset][: config.num_samples]
         device = str(next(finished.model.parameters()).device)
-        scores = config.custom_evaluation_function(
-            finished.model, finished.tokenizer, rows, device
-        )
+        scores = config.custom_evaluation_function(finished.model, finished.tokenizer, rows, device)
         if not isinstance(scores, Mapping) or not scores:
             raise ConfigError(
                 "custom_evaluation_function must return a dict of numbers by name; it returned "

@@ -51,7 +51,8 @@ class FineTuningConfig:
         early_stopping_patience: stop after so many scores without a new best.
         lora_r, lora_alpha, lora_dropout: of LoRA; without effect for FULL.
         lora_target_modules: names of layers. None: all linear layers.
-        max_length: longest row in tokens; longer rows are cut. None: as long as the rows are.
+        max_length: longest row in tokens; longer rows are cut. None: as long as the rows
+            are, at most 1,024.
         logging_steps: kept for trackers; the journal has every step.
         device: `auto`, `cpu`, `cuda` or `mps`.
         seed: of every random choice.
@@ -80,7 +81,7 @@ class FineTuningConfig:
     lora_alpha: float = 16
     lora_dropout: float = 0.05
     lora_target_modules: list[str] | str | None = None
-    max_length: int | None = 512
+    max_length: int | None = None
     logging_steps: int = 100
     device: str = "auto"
     seed: int = 0
@@ -281,4 +282,3 @@ def stop_fine_tuning(output_dir: str) -> None:
     if status != "running":
         raise ArtifactError(f"The run in {folder} is {status}; there is nothing to stop.")
     (folder / STOP_FILE).touch()
-

@@ -150,8 +150,10 @@ def scores_table(evaluation: Mapping[str, Any]) -> Table:
         score = content["metrics"].get(first)
         if score is not None:
             table.add_row(
-                f"[dim]{first}, {baseline}[/]", _number(score["value"]), _interval(score),
-                str(score["n"])
+                f"[dim]{first}, {baseline}[/]",
+                _number(score["value"]),
+                _interval(score),
+                str(score["n"]),
             )
     return table
 
@@ -159,8 +161,7 @@ def scores_table(evaluation: Mapping[str, Any]) -> Table:
 def comparison_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """One sentence a baseline: is the model better, and how sure is that?"""
     return [
-        f"Beside {name}: {content['verdict']}"
-        for name, content in evaluation["comparison"].items()
+        f"Beside {name}: {content['verdict']}" for name, content in evaluation["comparison"].items()
     ]
 
 

@@ -16,7 +16,7 @@ def train(
 ) -> None:
     """Fine-tune a model by a recipe. Survives Ctrl-C: `tunewright resume` goes on."""
     from tunewright import pipeline
-    from tunewright.cli.screen import TrainingScreen, make_console, print_json, settings_table
+    from tunewright.cli.screen import TrainingScreen, make_console, settings_table
     from tunewright.config.load import load_recipe
 
     console = make_console(quiet=as_json)

@@ -36,7 +36,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         ConfigError: the text is not YAML (with line and column), or is not a mapping.
     """
     try:
-        content = yaml.load(text, Loader=_NoDuplicates)  # noqa: S506 - a safe loader
+        content = yaml.load(text, Loader=_NoDuplicates)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -106,5 +106,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, keys in the order of the model, nothing left out."""
     return yaml.safe_dump(
-        recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=False
+        recipe.model_dump(mode="json"),
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=False,
     )

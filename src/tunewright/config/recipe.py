@@ -191,18 +191,6 @@ class Recipe(Strict):
                 )
                 if getattr(self, name)
             ]
-        if self.data.validation == 0:
-            faults += [
-                f"{name} needs validation rows but data.validation is 0; hold some out, such as "
-                "data.validation=0.1."
-                for name in ("early_stopping_patience", "load_best_model_at_end")
-                if getattr(self, name)
-            ]
-            if self.evaluation_strategy in ("steps", "epoch"):
-                faults.append(
-                    f"evaluation_strategy is {self.evaluation_strategy!r} but data.validation is "
-                    "0; hold some rows out, such as data.validation=0.1, or use 'no'."
-                )
         if self.load_best_model_at_end:
             faults += self._best_needs_matching_saves()
         if self.method == FineTuningMethod.FULL:
@@ -229,10 +217,10 @@ class Recipe(Strict):
                 f"load_best_model_at_end needs a checkpoint at each score, but evaluation_strategy "
                 f"is {evaluate!r} and save_strategy is {save!r}; make them equal."
             ]
-        if evaluate == "steps" and self.save_steps and self.eval_steps:
-            if self.save_steps % self.eval_steps:
-                return [
-                    f"load_best_model_at_end needs save_steps ({self.save_steps}) to be a multiple "
-                    f"of eval_steps ({self.eval_steps})."
-                ]
+        both = evaluate == "steps" and self.save_steps and self.eval_steps
+        if both and int(self.save_steps or 0) % int(self.eval_steps or 1):
+            return [
+                f"load_best_model_at_end needs save_steps ({self.save_steps}) to be a multiple "
+                f"of eval_steps ({self.eval_steps})."
+            ]
         return []

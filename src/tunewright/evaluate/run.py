@@ -292,16 +292,15 @@ class _Work:
         if needs == "texts":
             if not answers.texts:
                 return None
-            references = [self.renderer.prompt(record)[1] for record in self.records]
-            return references, list(answers.texts)
-        references = [record.label for record in self.records]
+            return [self.renderer.prompt(r)[1] for r in self.records], list(answers.texts)
+        references: list[Any] = [record.label for record in self.records]
         if needs == "probabilities":
             if answers.probabilities is None:
                 return None
             index = {name: i for i, name in enumerate(answers.classes)}
             return [index[str(label)] for label in references], answers.probabilities
         if needs == "numbers":
-            references = [float(label) for label in references]  # type: ignore[arg-type]
+            references = [float(label) for label in references]
         return references, list(answers.predictions)
 
     def _step(self, what: str, total: int) -> Callable[[int], None] | None:
@@ -385,7 +384,8 @@ def _add_errors(found: Evaluation, work: _Work, answers: Answers) -> None:
         found.errors = [_generative_error(records[i], float(mean[i]), answers, i) for i in worst]
         return
     if task is Task.REGRESSION:
-        gaps = np.abs(np.asarray(answers.predictions) - [float(r.label) for r in records])  # type: ignore[arg-type]
+        expected = np.asarray([float(str(r.label)) for r in records])
+        gaps = np.abs(np.asarray(answers.predictions) - expected)
         worst = np.argsort(-gaps, kind="stable")[:WORST].tolist()
         found.errors = [
             _error(records[i], answers.predictions[i]) | {"distance": float(gaps[i])} for i in worst
@@ -425,11 +425,10 @@ def _error(record: Record, predicted: Any) -> dict[str, Any]:
 
 
 def _generative_error(record: Record, loss: float, answers: Answers, i: int) -> dict[str, Any]:
-    *before, last = record.messages or [None]
     return {
         "row": record.row,
-        "prompt": "\n".join(m.content for m in before) if before else "",
-        "expected": last.content if last is not None else record.text[:500],
+        "prompt": "\n".join(message.content for message in record.messages[:-1]),
+        "expected": record.messages[-1].content if record.messages else record.text[:500],
         "predicted": answers.texts[i] if answers.texts else None,
         "loss": loss,
     }

@@ -34,9 +34,7 @@ class _HeadLoss(torch.autograd.Function):
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         grad_hidden_ND = torch.empty_like(hidden_ND) if need_hidden else None
         # Summed over chunks in float32: bfloat16 would lose the small terms.
-        grad_weight_VD = (
-            torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
-        )
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
         for start in range(0, hidden_ND.shape[0], chunk):
             hidden_CD = hidden_ND[start : start + chunk]
             target_C = target_N[start : start + chunk]
@@ -57,7 +55,7 @@ class _HeadLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
         if grad_hidden_ND is not None:
             grad_hidden_ND = grad_hidden_ND * grad.to(grad_hidden_ND.dtype)
@@ -66,9 +64,7 @@ class _HeadLoss(torch.autograd.Function):
         return grad_hidden_ND, grad_weight_VD, None, None
 
 
-def head_loss(
-    hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk: int = CHUNK
-) -> Tensor:
+def head_loss(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk: int = CHUNK) -> Tensor:
     """Sum of the cross-entropies in nats, a float32 scalar that can be differentiated.
 
     Args:
@@ -77,7 +73,7 @@ def head_loss(
         target_N: the token that follows each of them.
         chunk: tokens whose logits are held at once.
     """
-    loss: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, target_N, chunk)
+    loss: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, target_N, chunk)  # type: ignore[no-untyped-call]
     return loss
 
 

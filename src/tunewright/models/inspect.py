@@ -99,6 +99,31 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
+def linear_layers(folder: Path) -> set[str]:
+    """Last names of the modules with a weight matrix, embeddings left out."""
+    names = set()
+    for file in sorted(folder.glob("model*.safetensors")):
+        for tensor, facts in _header(file).items():
+            module, _, kind = tensor.rpartition(".")
+            if kind == "weight" and len(facts["shape"]) == 2 and "embed" not in module:
+                names.add(module.rpartition(".")[2])
+    return names
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """Shape and type of each tensor in a safetensors file, by name."""
+    with file.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        if length > file.stat().st_size:
+            raise ModelError(f"{file} is damaged: its header claims {length:,} bytes.")
+        try:
+            header: dict[str, Any] = json.loads(handle.read(length))
+        except ValueError as error:
+            raise ModelError(f"{file} is damaged: its header is not JSON.") from error
+    header.pop("__metadata__", None)
+    return header
+
+
 def _count(folder: Path, stem: str) -> tuple[int, int]:
     """Number of weights and bytes, from the headers of the safetensors files."""
     files = sorted(folder.glob(f"{stem}*.safetensors"))
@@ -108,16 +133,9 @@ def _count(folder: Path, stem: str) -> tuple[int, int]:
             f"{folder} has no {stem}.safetensors. It holds: {', '.join(there)}. Only safetensors "
             "are read: other weight files can run code when they are opened."
         )
-    parameters = 0
-    for file in files:
-        with file.open("rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            if length > 100_000_000:
-                raise ModelError(f"{file} is damaged: its header claims {length:,} bytes.")
-            header = json.loads(handle.read(length))
-        parameters += sum(
-            math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__"
-        )
+    parameters = sum(
+        math.prod(tensor["shape"]) for file in files for tensor in _header(file).values()
+    )
     return parameters, sum(file.stat().st_size for file in files)
 
 

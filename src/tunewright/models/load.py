@@ -224,9 +224,11 @@ def load_finished(
 
 
 def _adapter_dtype(folder: Path) -> str:
-    config = json.loads((folder / TASK_FILE).read_text(encoding="utf-8")) if (
-        folder / TASK_FILE
-    ).is_file() else {}
+    config = (
+        json.loads((folder / TASK_FILE).read_text(encoding="utf-8"))
+        if (folder / TASK_FILE).is_file()
+        else {}
+    )
     return str(config.get("dtype", "float32"))
 
 
@@ -262,9 +264,7 @@ def read_settings(folder: Path) -> InputSettings | None:
     )
 
 
-def _guess_settings(
-    name: str, folder: Path, facts: ModelFacts, task: Task | None
-) -> InputSettings:
+def _guess_settings(name: str, folder: Path, facts: ModelFacts, task: Task | None) -> InputSettings:
     """Settings of a model that Tunewright did not train, from its configuration."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     architectures = " ".join(config.get("architectures") or [])

@@ -91,9 +91,7 @@ def predict(
     return from_logits(outputs, task, labels)
 
 
-def from_logits(
-    logits: NDArray[np.float64], task: Task, labels: Sequence[str]
-) -> Predictions:
+def from_logits(logits: NDArray[np.float64], task: Task, labels: Sequence[str]) -> Predictions:
     """Turn head outputs [n x classes] into predictions. Multilabel takes classes above 0.5."""
     from scipy.special import expit, softmax
 

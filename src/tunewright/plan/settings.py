@@ -217,6 +217,13 @@ def _strategies(choice: _Choices, recipe: Recipe, has_validation: bool) -> None:
             f"evaluation_strategy is {evaluate!r} but there are no validation rows; set "
             "data.validation, or evaluation_strategy: no."
         )
+    if not has_validation:
+        choice.faults += [
+            f"{name} needs validation rows but there are none; hold some out, such as "
+            "data.validation=0.1."
+            for name in ("early_stopping_patience", "load_best_model_at_end")
+            if getattr(recipe, name)
+        ]
     if recipe.save_strategy is None:
         if recipe.save_steps is not None:
             choice.set("save_strategy", "steps", "save_steps is given")
@@ -227,8 +234,7 @@ def _strategies(choice: _Choices, recipe: Recipe, has_validation: bool) -> None:
             choice.set("save_strategy", "epoch", "a run that is stopped loses one epoch at most")
     save = choice.values.get("save_strategy", recipe.save_strategy)
     saved_at_scores = evaluate == save and (
-        save == "epoch"
-        or (save == "steps" and _save_steps(choice) % (recipe.eval_steps or 1) == 0)
+        save == "epoch" or (save == "steps" and _save_steps(choice) % (recipe.eval_steps or 1) == 0)
     )
     choice.set(
         "load_best_model_at_end",

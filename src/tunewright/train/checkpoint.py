@@ -154,7 +154,8 @@ def load_optimizer(checkpoint: Path) -> dict[str, Any]:
     """The optimizer's tensors in a checkpoint, by name."""
     from safetensors.torch import load_file
 
-    return load_file(checkpoint / OPTIMIZER)
+    tensors: dict[str, Any] = load_file(checkpoint / OPTIMIZER)
+    return tensors
 
 
 def prune_checkpoints(run: Path, keep: int, protected: Iterable[int]) -> None:

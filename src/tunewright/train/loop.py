@@ -96,11 +96,8 @@ class Job:
         """Rows of one optimizer step over all devices."""
         recipe = self.recipe
         assert recipe.per_device_train_batch_size is not None
-        return (
-            recipe.per_device_train_batch_size
-            * recipe.gradient_accumulation_steps
-            * self.accelerator.num_processes
-        )
+        processes = int(self.accelerator.num_processes)
+        return recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * processes
 
 
 def steps_of(recipe: Recipe, rows: int, global_batch: int) -> tuple[int, int]:
@@ -278,9 +275,7 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
         return
     size = job.recipe.per_device_eval_batch_size
     assert size is not None
-    scores = validation_scores(
-        job.forward, job.validation, job.task, job.labels, job.pad_id, size
-    )
+    scores = validation_scores(job.forward, job.validation, job.task, job.labels, job.pad_id, size)
     value = scores[job.metric]
     higher = job.metric != "loss" and get_metric(job.metric).better == "higher"
     better = state.best_score is None or (
@@ -302,9 +297,7 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
 def note(job: Job, tell: Callable[..., None], diagnosis: Diagnosis) -> None:
     """Write a diagnosis into the journal and keep it for the result."""
     job.diagnoses.append(diagnosis)
-    tell(
-        "diagnosis", name=diagnosis.name, message=diagnosis.message, action=diagnosis.action
-    )
+    tell("diagnosis", name=diagnosis.name, message=diagnosis.message, action=diagnosis.action)
 
 
 def save(job: Job, state: LoopState) -> None:
@@ -343,6 +336,6 @@ def stop_requests(folder: Path) -> Iterator[Callable[[], bool]]:
                 break
         yield asked
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for restored, handler in previous.items():
+            signal.signal(restored, handler)
         (folder / STOP_FILE).unlink(missing_ok=True)

@@ -113,7 +113,7 @@ class MasterAdamW:
             gradients.append(master.grad)
         if not gradients:
             return 0.0
-        norms = torch.stack(torch._foreach_norm(gradients))  # type: ignore[attr-defined]
+        norms = torch.stack(torch._foreach_norm(gradients))
         return float(torch.linalg.vector_norm(norms.double()))
 
     @torch.no_grad()
@@ -121,7 +121,7 @@ class MasterAdamW:
         """Clip by the norm that `gather_gradients` gave, update, and round into the model."""
         if max_grad_norm > 0 and grad_norm > max_grad_norm and math.isfinite(grad_norm):
             scale = max_grad_norm / (grad_norm + 1e-6)
-            torch._foreach_mul_(  # type: ignore[attr-defined]
+            torch._foreach_mul_(
                 [master.grad for master in self.masters if master.grad is not None], scale
             )
         self.inner.step()
@@ -138,9 +138,7 @@ class MasterAdamW:
     def state_tensors(self) -> dict[str, Tensor]:
         """Masters, moments and step counts by parameter name, for a checkpoint."""
         tensors = {}
-        for name, parameter, master in zip(
-            self.names, self.parameters, self.masters, strict=True
-        ):
+        for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
             if master is not parameter:
                 tensors[f"{name}:master"] = master
             for key, value in self.inner.state.get(master, {}).items():
@@ -150,9 +148,7 @@ class MasterAdamW:
     @torch.no_grad()
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `state_tensors` gave."""
-        for name, parameter, master in zip(
-            self.names, self.parameters, self.masters, strict=True
-        ):
+        for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
             if master is not parameter:
                 master.copy_(tensors[f"{name}:master"])
                 parameter.copy_(master)

@@ -32,7 +32,7 @@ from tunewright.data.render import Example, Rendered, Renderer
 from tunewright.data.sources import load_splits
 from tunewright.errors import ArtifactError, ConfigError, DataError, Interrupted
 from tunewright.metrics import get_metric, metrics_for
-from tunewright.models.adapters import apply_method
+from tunewright.models.adapters import apply_method, check_targets
 from tunewright.models.catalogue import model_folder
 from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.load import (
@@ -168,6 +168,7 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     renderer.max_length = chosen.recipe.max_length
     truncation = recipe.data.truncation
     _check_metric(chosen.recipe, task)
+    check_targets(facts.folder, chosen.recipe.lora_target_modules)
     return Prepared(
         chosen.recipe,
         chosen.reasons,
@@ -257,9 +258,7 @@ def start(
         return _train(prepared, artifact, None, observer)
 
 
-def resume(
-    folder: Path, observer: Observer, checkpoint: Path | None = None
-) -> RunResult:
+def resume(folder: Path, observer: Observer, checkpoint: Path | None = None) -> RunResult:
     """Go on from the newest whole checkpoint, or from the start where there is none.
 
     Args:
@@ -277,7 +276,9 @@ def resume(
         splits = load_splits(str(folder / DATA), task=recipe.task or "auto")
         # The recipe is resolved and the rows were sampled when the run began.
         prepared = prepare(
-            recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_samples": None})}),
+            recipe.model_copy(
+                update={"data": recipe.data.model_copy(update={"max_samples": None})}
+            ),
             splits,
         )
         prepared.recipe = recipe
@@ -405,9 +406,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     model = apply_method(model, recipe, task)
     if recipe.gradient_checkpointing:
         model.config.use_cache = False
-        model.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-        )
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if recipe.method is FineTuningMethod.LORA:
             model.enable_input_require_grads()
     model.to(accelerator.device)
@@ -416,9 +415,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         _set_stop_tokens(model, prepared)
         forward = CausalForward(model)
     else:
-        forward = LabelForward(
-            model, model.config.problem_type, recipe.label_smoothing, scale
-        )
+        forward = LabelForward(model, model.config.problem_type, recipe.label_smoothing, scale)
     assert recipe.learning_rate is not None
     groups = make_groups(
         model, recipe.learning_rate, recipe.weight_decay, recipe.head_learning_rate, HEADS
@@ -524,9 +521,7 @@ def _look_back(job: Job, state: LoopState, prepared: Prepared, journal: Journal)
 
 def _results(prepared: Prepared, job: Job, state: LoopState) -> dict[str, Any]:
     lines = read_journal(job.folder)
-    scores = {
-        line["step"]: line["metrics"] for line in lines if line["event"] == "evaluation"
-    }
+    scores = {line["step"]: line["metrics"] for line in lines if line["event"] == "evaluation"}
     kept = state.best_step if job.recipe.load_best_model_at_end else None
     metrics = scores.get(kept if kept is not None else state.step, {})
     parameters = list(job.forward.parameters())

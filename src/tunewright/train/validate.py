@@ -28,9 +28,7 @@ def validation_scores(
         The task's metrics by name, and `loss` in nats: a token for generative tasks, a row for
         the others (mean squared error for regression).
     """
-    found = predict(
-        forward, examples, task, labels=labels, pad_id=pad_id, batch_size=batch_size
-    )
+    found = predict(forward, examples, task, labels=labels, pad_id=pad_id, batch_size=batch_size)
     if found.losses is not None and found.tokens is not None:
         loss = float(found.losses.sum() / max(1, found.tokens.sum()))
         return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}

@@ -1,0 +1,5 @@
+"""`python -m tunewright` is `tunewright`."""
+
+from tunewright.cli import main
+
+main()
