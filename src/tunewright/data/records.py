@@ -65,6 +65,13 @@ class Record:
         return row | {key: value for key, value in self.meta.items() if key not in row}
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The labels as class names: none for a number or a row without a label."""
+        if isinstance(self.label, str):
+            return (self.label,)
+        return self.label if isinstance(self.label, tuple) else ()
+
+    @property
     def plain_text(self) -> str:
         """All words of the record in one string, for search, duplicates and lengths."""
         if self.messages:
@@ -89,13 +96,7 @@ class Dataset:
     @property
     def labels(self) -> list[str]:
         """Every class name that occurs, sorted. Empty for tasks without classes."""
-        found: set[str] = set()
-        for record in self.records:
-            if isinstance(record.label, str):
-                found.add(record.label)
-            elif isinstance(record.label, tuple):
-                found.update(record.label)
-        return sorted(found)
+        return sorted({name for record in self.records for name in record.class_names})
 
     def select(self, indices: Sequence[int]) -> Dataset:
         """The records at `indices`, in that order."""
@@ -128,15 +129,12 @@ class Splits:
             DataError: names the labels, how many rows have them, and the known ones.
         """
         known = set(self.train.labels)
+        if not known:
+            return
         for name, part in (("validation", self.validation), ("test", self.test)):
             unseen = sorted(set(part.labels) - known)
-            if unseen and known:
-                rows = sum(
-                    bool({r.label} if isinstance(r.label, str) else set(r.label)) and
-                    not ({r.label} if isinstance(r.label, str) else set(r.label)) <= known
-                    for r in part
-                    if isinstance(r.label, str | tuple)
-                )
+            if unseen:
+                rows = sum(not known.issuperset(record.class_names) for record in part)
                 raise DataError(
                     f"The {name} split has {rows} rows with labels that train lacks: "
                     f"{', '.join(map(repr, unseen[:5]))}. Train has "

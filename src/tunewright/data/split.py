@@ -6,12 +6,11 @@ This module knows records. It does not know files.
 from __future__ import annotations
 
 import random
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from tunewright.data.duplicates import exact_groups, near_pairs, normal_text
 from tunewright.data.records import Dataset, Record, Splits, Task
 from tunewright.errors import DataError
 
@@ -19,16 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 _REGRESSION_BINS = 10
-_SPACE = re.compile(r"\s+")
+_LIMIT = 0.01
+_SMALLEST_LIMIT = 10
+"""Near copies stay together up to this share, or this number, of rows: where everything resembles
+something, chains of near copies would otherwise tie the whole data set together."""
 
 
 def split(dataset: Dataset, validation: float, test: float, *, seed: int = 0) -> Splits:
     """Hold out shares of the rows.
 
-    Rows that share `meta["group"]`, or whose text is the same but for case and spacing, stay
-    together. Within each label (for numbers: each tenth of their range of ranks) the shares are
-    met to within one group, and so they are over all rows. The first group of every label goes
-    to train, so no held-out label is unknown there. Parts keep the order of the rows.
+    Rows that share `meta["group"]`, whose text is the same but for case and spacing, or that are
+    near copies, stay together. Within each label (for numbers: each tenth of their ranks) the
+    shares are met to within one such group, and so they are over all rows. The first group of
+    every label goes to train, so no held-out label is unknown there. Parts keep the order of the
+    rows.
 
     Args:
         dataset: the rows; any order.
@@ -65,16 +68,10 @@ def split(dataset: Dataset, validation: float, test: float, *, seed: int = 0) ->
     return Splits(train, held_out, final)
 
 
-def normal_text(text: str) -> str:
-    """Text without the differences that make no difference: case, spacing, Unicode form."""
-    if text.isascii():
-        return _SPACE.sub(" ", text.lower()).strip()
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
-
-
 def _groups(dataset: Dataset) -> list[list[int]]:
-    """Rows that must stay together, by union of equal groups and equal texts."""
+    """Rows that must stay together, by union of equal groups, equal texts and near copies."""
     parent = list(range(len(dataset)))
+    sizes = [1] * len(dataset)
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -82,16 +79,32 @@ def _groups(dataset: Dataset) -> list[list[int]]:
             index = parent[index]
         return index
 
+    def unite(left: int, right: int) -> None:
+        low, high = sorted((root(left), root(right)))
+        if low != high:
+            parent[high] = low
+            sizes[low] += sizes[high]
+
     first: dict[Hashable, int] = {}
     for index, record in enumerate(dataset):
         for key in _keys(record):
-            other = root(first.setdefault(key, index))
-            mine = root(index)
-            parent[max(other, mine)] = min(other, mine)
+            unite(first.setdefault(key, index), index)
+    for left, right in _near_copies(dataset):
+        if sizes[root(left)] + sizes[root(right)] <= max(_SMALLEST_LIMIT, len(dataset) * _LIMIT):
+            unite(left, right)
     members: dict[int, list[int]] = {}
     for index in range(len(dataset)):
         members.setdefault(root(index), []).append(index)
     return list(members.values())
+
+
+def _near_copies(dataset: Dataset) -> list[tuple[int, int]]:
+    """Pairs of rows with nearly the same text, the most similar first."""
+    groups = exact_groups([record.plain_text for record in dataset])
+    rows = [group[0] for group in groups.values()]
+    pairs = near_pairs([dataset.records[row].plain_text for row in rows])
+    order = (-pairs.similarity).argsort(kind="stable")
+    return [(rows[pairs.left[i]], rows[pairs.right[i]]) for i in order]
 
 
 def _keys(record: Record) -> Iterable[Hashable]:
@@ -120,10 +133,10 @@ def _strata(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[tuple[int
         ranks = sorted(range(len(groups)), key=lambda g: values[g])
         tenth = {g: rank * _REGRESSION_BINS // len(groups) for rank, g in enumerate(ranks)}
         return [(tenth[g], "") for g in range(len(groups))]
-    counts = Counter(label for record in dataset for label in _labels(record))
+    counts = Counter(label for record in dataset for label in record.class_names)
     strata = []
     for group in groups:
-        found = {label for index in group for label in _labels(dataset.records[index])}
+        found = {label for index in group for label in dataset.records[index].class_names}
         rarest = min(found, key=lambda label: (counts[label], label), default="")
         strata.append((counts[rarest], rarest))
     return strata
@@ -132,12 +145,6 @@ def _strata(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[tuple[int
 def _mean(dataset: Dataset, group: Sequence[int]) -> float:
     labels = [dataset.records[index].label for index in group]
     return sum(label for label in labels if isinstance(label, float)) / len(labels)
-
-
-def _labels(record: Record) -> tuple[str, ...]:
-    if isinstance(record.label, str):
-        return (record.label,)
-    return record.label if isinstance(record.label, tuple) else ()
 
 
 def _assign(
@@ -159,7 +166,7 @@ def _assign(
     for g in order:
         group = groups[g]
         seen += len(group)
-        labels = {label for index in group for label in _labels(dataset.records[index])}
+        labels = {label for index in group for label in dataset.records[index].class_names}
         part = max(range(3), key=lambda p: (shares[p] * seen - filled[p], -p))
         if labels - trained or shares[part] == 0:
             part = 0
@@ -188,10 +195,10 @@ def _lend_one(
         label
         for g in order
         if places[groups[g][0]] == 0
-        for label in {label for index in groups[g] for label in _labels(dataset.records[index])}
+        for label in {label for index in groups[g] for label in dataset.records[index].class_names}
     )
     for g in sorted(order, key=lambda g: len(groups[g])):
-        labels = {label for index in groups[g] for label in _labels(dataset.records[index])}
+        labels = {label for index in groups[g] for label in dataset.records[index].class_names}
         if places[groups[g][0]] == 0 and sizes[0] > 1 and all(kept[x] > 1 for x in labels):
             for index in groups[g]:
                 places[index] = part

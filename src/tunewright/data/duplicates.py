@@ -1,0 +1,288 @@
+"""Rows that say the same: exact copies, and near copies by weighted MinHash.
+
+A text is the set of character 4-grams inside its words, so case, punctuation and word order do
+not count and a typo costs four grams. A gram weighs its inverse document frequency: what every
+row says (a template, stop words) weighs little. Two texts are near copies when the weighted
+Jaccard similarity of their sets reaches a threshold. Candidates come from locality-sensitive
+hashing of MinHash signatures (Broder 1997; weights as in Chum, Philbin & Zisserman 2008), and
+every candidate is checked exactly, so hashing can miss a pair but never invent one.
+
+This module knows texts. It does not know records.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+THRESHOLD = 0.65
+"""Weighted Jaccard similarity from which two texts are near copies."""
+
+_GRAM = 4
+_BANDS = 26
+_ROWS = 4
+"""Signatures have `_BANDS` x `_ROWS` values; a pair is a candidate when one band agrees.
+At similarity s that happens with probability 1 - (1 - s^4)^26: 0.99 at 0.65."""
+_FEWEST_GRAMS = 8
+"""Shorter texts are compared only exactly: one word would decide."""
+_LARGEST_BUCKET = 40
+"""In larger buckets each row is compared with the first and the one before, not with all."""
+_LIGHTEST, _HEAVIEST = 0.05, 3.0
+"""Bounds of a gram's weight: above, so that one misspelt word does not outweigh the rest."""
+_WHOLE_CHUNK = 1 << 18
+_NOT_WORD = re.compile(r"[\W_]+")
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class NearPairs:
+    """Pairs of near copies, ordered by `left`, then `right`.
+
+    Attributes:
+        left: [p] positions in the texts, each smaller than its `right`.
+        right: [p] positions.
+        similarity: [p] weighted Jaccard similarity, 0 to 1.
+    """
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+
+def normal_text(text: str) -> str:
+    """Text without the differences that make no difference: case, spacing, Unicode form."""
+    if text.isascii():
+        return _SPACE.sub(" ", text.lower()).strip()
+    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def exact_groups(texts: Sequence[str]) -> dict[str, list[int]]:
+    """Positions by `normal_text`, in order of first appearance. Empty texts are left out."""
+    groups: dict[str, list[int]] = {}
+    for position, text in enumerate(texts):
+        key = normal_text(text)
+        if key:
+            groups.setdefault(key, []).append(position)
+    return groups
+
+
+def near_pairs(texts: Sequence[str], *, threshold: float = THRESHOLD, seed: int = 0) -> NearPairs:
+    """Find pairs of texts that are near copies.
+
+    Args:
+        texts: all different in `normal_text`; equal ones are found too, but cost time.
+        threshold: smallest weighted Jaccard similarity, 0 to 1.
+        seed: of the hash functions.
+    """
+    import numpy as np
+
+    none = np.zeros(0, dtype=np.int64)
+    grams = _grams(texts)
+    if grams is None:
+        return NearPairs(none, none, np.zeros(0))
+    rows, signatures = _signatures(grams, np.random.default_rng(seed))
+    left, right = _candidates(signatures)
+    left, right = rows[left], rows[right]
+    similarity = _similarities(grams, left, right)
+    near = similarity >= threshold
+    return NearPairs(left[near], right[near], similarity[near])
+
+
+@dataclass(frozen=True, slots=True)
+class _Grams:
+    """Distinct grams of each text, g in all.
+
+    Attributes:
+        ids: [g] gram number, sorted within a text.
+        starts: [n + 1] where each text begins in `ids`.
+        weights: by gram number.
+        counts: by gram number, the texts that have it.
+    """
+
+    ids: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+    def shared(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Grams that more than one text has: [m] texts with enough, [k] ids, [m + 1] starts."""
+        import numpy as np
+
+        useful = self.counts[self.ids] > 1
+        behind = np.append(0, np.cumsum(useful))[self.starts]
+        rows = np.flatnonzero((np.diff(self.starts) >= _FEWEST_GRAMS) & (np.diff(behind) > 0))
+        taken = np.zeros(len(self.starts) - 1, dtype=bool)
+        taken[rows] = True
+        useful &= np.repeat(taken, np.diff(self.starts))
+        return rows, self.ids[useful], np.append(0, np.cumsum(np.diff(behind)[rows]))
+
+
+def _grams(texts: Sequence[str]) -> _Grams | None:
+    import numpy as np
+
+    keys = _hashed(texts)
+    if not len(keys):
+        return None
+    low = np.uint64(0xFFFFFFFF)
+    new = np.concatenate([[True], keys[1:] >> np.uint64(32) != keys[:-1] >> np.uint64(32)])
+    counts = np.diff(np.append(np.flatnonzero(new), len(keys)))
+    numbers = (np.cumsum(new) - 1).astype(np.uint64)
+    by_text = (keys & low) << np.uint64(32) | numbers
+    by_text.sort()
+    rows = (by_text >> np.uint64(32)).astype(np.int64)
+    ids = (by_text & low).astype(np.int64)
+    starts = np.searchsorted(rows, np.arange(len(texts) + 1))
+    rarity = np.log((1 + len(texts)) / counts).clip(_LIGHTEST, _HEAVIEST)
+    return _Grams(ids, starts, rarity.astype(np.float32), counts)
+
+
+def _hashed(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Sorted distinct keys: the gram's hash in the high 32 bits, the text's position in the low."""
+    import numpy as np
+
+    pieces = []
+    for first in range(0, len(texts), 50_000):
+        part = texts[first : first + 50_000]
+        spaced = [f" {_words(text)} " for text in part]
+        lengths = np.fromiter((len(text) for text in spaced), dtype=np.int64, count=len(spaced))
+        codes = np.frombuffer("".join(spaced).encode("utf-32-le"), dtype=np.uint32)
+        if len(codes) < _GRAM:
+            continue
+        owner = np.repeat(np.arange(first, first + len(part), dtype=np.uint64), lengths)
+        count = len(codes) - _GRAM + 1
+        hashed = np.zeros(count, dtype=np.uint32)
+        for offset in range(_GRAM):
+            hashed = hashed * np.uint32(0x01000193) ^ _mixed(codes[offset : offset + count])
+        inside = owner[:count] == owner[_GRAM - 1 :]
+        for offset in range(1, _GRAM - 1):
+            inside &= codes[offset : offset + count] != 32
+        high = _mixed(hashed[inside]).astype(np.uint64) << np.uint64(32)
+        pieces.append(high | owner[:count][inside])
+    return _distinct(np.concatenate(pieces)) if pieces else np.zeros(0, dtype=np.uint64)
+
+
+def _distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """Sorted distinct values. Sorting beats the hash table of `np.unique` here threefold."""
+    import numpy as np
+
+    values.sort()
+    return values[np.append(True, values[1:] != values[:-1])] if len(values) else values
+
+
+def _words(text: str) -> str:
+    """Words in one case with single spaces between them."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).casefold()
+        # A lone surrogate is half a character and has no place in UTF-32.
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    else:
+        text = text.lower()
+    return _NOT_WORD.sub(" ", text).strip()
+
+
+def _mixed(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Spread 32-bit values (the finalizer of MurmurHash3)."""
+    import numpy as np
+
+    values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return values ^ (values >> np.uint32(16))
+
+
+def _signatures(
+    grams: _Grams, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """[m] the compared texts, and their [m x signature].
+
+    Two texts agree in a value with the chance of their weighted Jaccard similarity, taken over
+    the grams that more than one text has. The gram that wins a place is the one with the least
+    exponential variate divided by its weight. Variates are looked up in a table by the gram's
+    number, stirred anew for each place.
+    """
+    import numpy as np
+
+    table = random.exponential(size=1 << 16).astype(np.float32)
+    factors = random.integers(1, 1 << 31, size=_BANDS * _ROWS, dtype=np.uint32) * np.uint32(2) + 1
+    rows, ids, starts = grams.shared()
+    lightness = (1 / grams.weights)[ids]
+    numbers = _mixed(ids.astype(np.uint32))
+    found = np.empty((len(rows), _BANDS * _ROWS), dtype=np.uint32)
+    for first, last in _chunks(starts):
+        part = slice(starts[first], starts[last])
+        offsets = starts[first:last] - starts[first]
+        for place, factor in enumerate(factors):
+            drawn = table[(numbers[part] * factor) >> np.uint32(16)]
+            drawn *= lightness[part]
+            found[first:last, place] = np.minimum.reduceat(drawn, offsets).view(np.uint32)
+    return rows, found
+
+
+def _chunks(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Runs of whole texts whose grams fit a processor cache."""
+    import numpy as np
+
+    borders = [0]
+    while borders[-1] < len(starts) - 1:
+        reach = int(np.searchsorted(starts, starts[borders[-1]] + _WHOLE_CHUNK, side="right")) - 1
+        borders.append(max(reach, borders[-1] + 1))
+    return list(itertools.pairwise(borders))
+
+
+def _candidates(signatures: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Pairs that agree in a whole band, each once, ordered."""
+    import numpy as np
+
+    count = len(signatures)
+    pairs = [np.zeros(0, dtype=np.int64)]
+    for band in range(_BANDS):
+        key = np.zeros(count, dtype=np.uint64)
+        for value in signatures[:, band * _ROWS : (band + 1) * _ROWS].T:
+            key = (key ^ value) * np.uint64(0x9E3779B97F4A7C15)
+            key ^= key >> np.uint64(29)
+        order = np.argsort(key, kind="stable")
+        ordered = key[order]
+        heads = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        sizes = np.diff(np.concatenate([heads, [count]]))
+        for size in np.unique(sizes[sizes > 1]):
+            members = order[heads[sizes == size][:, None] + np.arange(size)]
+            if size <= _LARGEST_BUCKET:
+                a, b = np.triu_indices(size, 1)
+            else:
+                rest = np.arange(1, size)
+                a = np.concatenate([np.zeros(size - 1, dtype=np.int64), rest[:-1]])
+                b = np.concatenate([rest, rest[1:]])
+            low = np.minimum(members[:, a], members[:, b]).ravel()
+            high = np.maximum(members[:, a], members[:, b]).ravel()
+            pairs.append(_distinct(low * count + high))
+    found = _distinct(np.concatenate(pairs))
+    return found // count, found % count
+
+
+def _similarities(
+    grams: _Grams, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """[p] exact weighted Jaccard similarity of pairs of texts."""
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    shape = (len(grams.starts) - 1, len(grams.weights))
+    ones = np.ones(len(grams.ids), dtype=np.float32)
+    sets = csr_array((ones, grams.ids, grams.starts), shape=shape)
+    totals = sets @ grams.weights.astype(np.float64)
+    found = np.zeros(len(left))
+    for first in range(0, len(left), 50_000):
+        part = slice(first, first + 50_000)
+        shared = sets[left[part]].multiply(sets[right[part]]) @ grams.weights.astype(np.float64)
+        found[part] = shared / (totals[left[part]] + totals[right[part]] - shared)
+    return found

@@ -1,0 +1,87 @@
+"""What an audit says: findings, each with how bad it is, where, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tunewright.data.records import Record, Splits
+
+Severity = Literal["info", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+"""From harmless to broken."""
+
+EXAMPLES = 3
+_SHOWN = 90
+
+Place = tuple[str, int]
+"""A row: name of its part, position in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that an audit found.
+
+    Attributes:
+        id: stable name, `subject.problem`.
+        severity: `error` spoils the model or its score, `warning` may, `info` is good to know.
+        rows: how many rows it concerns.
+        message: one or two sentences for people.
+        fix: what to do about it.
+        examples: some of the rows, shortened.
+        places: the rows that a fix would change or remove.
+    """
+
+    id: str
+    severity: Severity
+    rows: int
+    message: str
+    fix: str
+    examples: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as JSON-like values, without `places`."""
+        return {
+            "id": self.id,
+            "severity": self.severity,
+            "rows": self.rows,
+            "message": self.message,
+            "fix": self.fix,
+            "examples": list(self.examples),
+        }
+
+
+def record_at(splits: Splits, place: Place) -> Record:
+    """The record at a place."""
+    part, index = place
+    return dict(splits.items())[part].records[index]
+
+
+def shown(text: str, length: int = _SHOWN) -> str:
+    """A text on one line, at most `length` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 3] + "..."
+
+
+def show_row(splits: Splits, place: Place) -> str:
+    """A row with where it is."""
+    record = record_at(splits, place)
+    return f"{place[0]} row {record.row or place[1] + 1}: {shown(record.plain_text)!r}"
+
+
+def show_rows(splits: Splits, places: Iterable[Place]) -> tuple[str, ...]:
+    """The first rows of some."""
+    return tuple(show_row(splits, place) for _, place in zip(range(EXAMPLES), places, strict=False))
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names in quotes, the first few."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
