@@ -178,10 +178,14 @@ class Artifact:
         parents: Mapping[str, str] | None = None,
         seed: int | None = None,
     ) -> Artifact:
-        """Make the folder and write its manifest with status `running`."""
-        artifact = cls(
-            folder, kind, dict(config), dict(parents or {}), seed, machine=environment()
-        )
+        """Make the folder and write its manifest with status `running`.
+
+        Raises:
+            ArtifactError: `folder` is a file.
+        """
+        if folder.is_file():
+            raise ArtifactError(f"{folder} is a file; a folder is needed. Choose another path.")
+        artifact = cls(folder, kind, dict(config), dict(parents or {}), seed, machine=environment())
         folder.mkdir(parents=True, exist_ok=True)
         artifact.write()
         return artifact
@@ -211,9 +215,7 @@ class Artifact:
         content = {key: value for key, value in vars(self).items() if key != "folder"}
         write_json(self.folder / MANIFEST, content)
 
-    def finish(
-        self, status: Status = "done", *, error: str | None = None, **results: Any
-    ) -> None:
+    def finish(self, status: Status = "done", *, error: str | None = None, **results: Any) -> None:
         """Set the final status and results, and the seconds since the start."""
         self.status = status
         self.error = error

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Sequence
 
-import click
 import typer
 
 from tunewright.cli import (
@@ -49,13 +48,10 @@ def run(arguments: Sequence[str]) -> int:
     # Libraries that tokenise in threads warn about every fork otherwise.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
-        code = app(args=list(arguments), standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
+        app(args=list(arguments))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
         return _failed("Stopped.", 1, arguments)
     except TunewrightError as error:
         return _failed(str(error), error.exit_code, arguments)
@@ -63,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
         if error.errno != errno.ENOSPC:
             raise
         return _failed(f"The disk is full: {error}. Free some room.", 2, arguments)
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _failed(message: str, code: int, arguments: Sequence[str]) -> int:

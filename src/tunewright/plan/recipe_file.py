@@ -57,7 +57,6 @@ def recipe_text(
 
 
 def _line(key: str, value: Any, comment: str | None = None) -> str:
-    text = yaml.safe_dump(
-        {key: value}, default_flow_style=None, allow_unicode=True, sort_keys=False, width=10_000
-    ).strip()
+    written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
+    text = f"{key}: {written.removesuffix('...' + chr(10)).strip()}"
     return f"{text:40}  # {comment}" if comment else text

@@ -324,7 +324,7 @@ def _refuse_other_content(folder: Path) -> None:
     if not folder.exists():
         return
     if folder.is_file():
-        raise ArtifactError(f"output_dir {folder} is a file; give a folder.")
+        raise ArtifactError(f"output_dir {folder} is a file; a folder is needed.")
     content = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
     if "manifest.json" in content and not is_begun(folder):
         return  # stopped before its first step: nothing would be lost
