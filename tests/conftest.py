@@ -12,7 +12,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
+
 from tiny import WORDS, byte_tokenizer, instruction_rows, sentiment_rows
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:

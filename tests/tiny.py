@@ -10,10 +10,47 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
-WORDS = (
-    "good great fine lovely happy bad awful poor terrible sad the a film book day was is it and "
-    "very not so what does do how i you he she they json dumps loads path join os returns string"
-).split()
+WORDS = [
+    "good",
+    "great",
+    "fine",
+    "lovely",
+    "happy",
+    "bad",
+    "awful",
+    "poor",
+    "terrible",
+    "sad",
+    "the",
+    "a",
+    "film",
+    "book",
+    "day",
+    "was",
+    "is",
+    "it",
+    "and",
+    "very",
+    "not",
+    "so",
+    "what",
+    "does",
+    "do",
+    "how",
+    "i",
+    "you",
+    "he",
+    "she",
+    "they",
+    "json",
+    "dumps",
+    "loads",
+    "path",
+    "join",
+    "os",
+    "returns",
+    "string",
+]
 
 
 def byte_tokenizer(**special: Any) -> Any:

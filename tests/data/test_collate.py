@@ -23,7 +23,9 @@ def test_every_row_occurs_once_an_epoch(
 def test_number_of_steps_does_not_depend_on_the_epoch(
     sizes: list[int], batch: int, seed: int
 ) -> None:
-    assert len(epoch_order(sizes, batch, seed, 0)) == len(epoch_order([1] * len(sizes), batch, 0, 1))
+    assert len(epoch_order(sizes, batch, seed, 0)) == len(
+        epoch_order([1] * len(sizes), batch, 0, 1)
+    )
 
 
 def test_order_follows_from_seed_and_epoch_alone() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import byte_tokenizer
 
+from tiny import byte_tokenizer
 from tunewright.data.collate import IGNORED, collate
 from tunewright.data.records import Dataset, Message, Record, Task
 from tunewright.data.render import Renderer
@@ -87,9 +87,14 @@ def test_prompt_tokens_are_the_same_in_training_and_when_answering() -> None:
     assert reference == "two"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.text(max_size=30), st.text(min_size=1, max_size=30)), min_size=1,
-                max_size=3))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=30), st.text(min_size=1, max_size=30)), min_size=1, max_size=3
+    )
+)
 def test_mask_covers_the_answers_of_any_conversation(turns: list[tuple[str, str]]) -> None:
     renderer = Renderer(byte_tokenizer(), Task.INSTRUCTION, 4096, "chat")
     flat = [turn for q, a in turns for turn in (("user", q), ("assistant", a))]
@@ -126,7 +131,9 @@ def test_row_over_the_limit_is_refused_cut_or_dropped_as_asked() -> None:
     renderer = Renderer(byte_tokenizer(), Task.INSTRUCTION, 60, "chat")
     short = conversation(("user", "a"), ("assistant", "b"))
     long = conversation(("user", "a"), ("assistant", "b" * 100))
-    with pytest.raises(DataError, match=r"1 of 2 rows .* longer than max_length=60 .* would be cut"):
+    with pytest.raises(
+        DataError, match=r"1 of 2 rows .* longer than max_length=60 .* would be cut"
+    ):
         renderer.render(dataset(short, long))
     cut = renderer.render(dataset(short, long), "cut")
     assert (cut.cut, cut.dropped) == (1, 0)
@@ -159,14 +166,18 @@ def test_long_plain_text_is_split_into_blocks_and_nothing_is_lost() -> None:
 def test_labels_become_indices_numbers_or_flags() -> None:
     tokenizer = byte_tokenizer()
     one = Renderer(tokenizer, Task.CLASSIFICATION, 64, labels=["bad", "good"])
-    assert one.render(
-        dataset(Record(text="x", label="good"), task=Task.CLASSIFICATION)
-    ).examples[0].target == 1
+    assert (
+        one.render(dataset(Record(text="x", label="good"), task=Task.CLASSIFICATION))
+        .examples[0]
+        .target
+        == 1
+    )
     many = Renderer(tokenizer, Task.MULTILABEL, 64, labels=["a", "b", "c"])
-    assert many.render(
-        dataset(Record(text="x", label=("a", "c")), task=Task.MULTILABEL)
-    ).examples[0].target == [1.0, 0.0, 1.0]
+    assert many.render(dataset(Record(text="x", label=("a", "c")), task=Task.MULTILABEL)).examples[
+        0
+    ].target == [1.0, 0.0, 1.0]
     number = Renderer(tokenizer, Task.REGRESSION, 64)
-    assert number.render(
-        dataset(Record(text="x", label=2.5), task=Task.REGRESSION)
-    ).examples[0].target == 2.5
+    assert (
+        number.render(dataset(Record(text="x", label=2.5), task=Task.REGRESSION)).examples[0].target
+        == 2.5
+    )

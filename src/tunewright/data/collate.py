@@ -42,9 +42,7 @@ def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) 
     for start in range(0, len(order), batch_size * _BUCKET):
         bucket = order[start : start + batch_size * _BUCKET]
         bucket = bucket[np.argsort(sizes[bucket], kind="stable")]
-        batches += [
-            bucket[i : i + batch_size].tolist() for i in range(0, len(bucket), batch_size)
-        ]
+        batches += [bucket[i : i + batch_size].tolist() for i in range(0, len(bucket), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
 
 
