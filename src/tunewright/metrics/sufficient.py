@@ -31,11 +31,14 @@ class Sufficient:
         units: U.
         score: weights [R x U], how often each unit occurs in each resample, to scores [R]. A
             resample in which the metric is undefined scores NaN.
+        unseen: [U] rows to add to resamples because the rows show too few errors to draw from;
+            None where they show enough.
     """
 
     unit: Ints
     units: int
     score: Callable[[Floats], Floats]
+    unseen: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.unit)
