@@ -57,11 +57,13 @@ def _found(
     """A finding about rows; {rows}, {have} and {are} in the message agree with their number."""
     if places:
         one = len(places) == 1
-        filled = message.format(
-            rows=counted(len(places), "row"),
-            have="has" if one else "have",
-            are="is" if one else "are",
-        )
+        filled = message  # not `format`: labels may hold braces
+        for word, many, single in (
+            ("{rows}", counted(len(places), "row"), ""),
+            ("{have}", "have", "has"),
+            ("{are}", "are", "is"),
+        ):
+            filled = filled.replace(word, single if one and single else many, 1)
         yield Finding(
             name, severity, len(places), filled, fix, show_rows(splits, places), tuple(places)
         )

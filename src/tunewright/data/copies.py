@@ -77,8 +77,8 @@ def _exact_duplicates(rows: _Rows) -> Iterator[Finding]:
             "duplicate.exact",
             "warning",
             len(extra),
-            f"{counted(len(extra), 'row repeats', 'rows repeat')} the text of an earlier row in the "
-            "same part (case and spacing aside), which then counts double.",
+            f"{counted(len(extra), 'row repeats', 'rows repeat')} the text of an earlier row of "
+            "the same part (case and spacing aside), which then counts double.",
             "Remove them, or keep them where the repetition is meant.",
             tuple(examples[:EXAMPLES]),
             tuple(rows.places[row] for row in extra),

@@ -74,13 +74,27 @@ def _read(path: Path, text: str) -> Table:
             problem = problem or f"its quotes do not pair up ({error})"
             continue
         ragged = [(line, row) for line, row in parsed if len(row) != len(parsed[0][1])]
-        if not ragged:
+        if not ragged and not (dialect is first and _swallows(parsed, text, first)):
             return _table(path, parsed)
-        problem = problem or _describe_ragged(parsed, ragged, dialect)
+        problem = problem or _describe_ragged(parsed, ragged or parsed, dialect)
     raise DataError(
         f"{path}: {problem}. Put fields that hold the delimiter or a line end in double quotes, "
         "and double the quotes inside them."
     )
+
+
+def _swallows(parsed: list[tuple[int, list[str]]], text: str, dialect: _Dialect) -> bool:
+    """True for tab-separated text where a stray quote took whole rows into one field.
+
+    Fields that hold both a tab and a line end are taken for that unless the header is quoted too
+    or the rows are ragged without quoting.
+    """
+    if dialect.delimiter != "\t" or not dialect.quoted or text.startswith('"'):
+        return False
+    if not any("\t" in field and "\n" in field for _, row in parsed for field in row):
+        return False
+    plain = _Dialect("\t", False).parse(text)
+    return all(len(row) == len(parsed[0][1]) for _, row in plain)
 
 
 def _describe_ragged(

@@ -1,0 +1,244 @@
+"""Tasks and columns are found without registering a data set."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunewright.config.task import Task
+from tunewright.data.convert import to_records
+from tunewright.data.detect import detect
+from tunewright.data.records import Message
+from tunewright.data.table import Table
+from tunewright.errors import DataError
+
+
+def table(*rows, **more) -> Table:
+    return Table("rows.jsonl", list(rows), **more)
+
+
+def records(*rows, task="auto", columns=None, **more):
+    found = table(*rows, **more)
+    return to_records(found, detect(found, task=task, columns=columns))
+
+
+CASES = [
+    ({"text": "a", "label": "x"}, Task.CLASSIFICATION, {"text": "text", "label": "label"}),
+    ({"tweet": "a", "mood": "x"}, Task.CLASSIFICATION, {"text": "tweet", "label": "mood"}),
+    ({"Sentence": "a", "Class": 3}, Task.CLASSIFICATION, {"text": "Sentence", "label": "Class"}),
+    ({"content": "a", "intent": "x"}, Task.CLASSIFICATION, {"text": "content", "label": "intent"}),
+    ({"id": 1, "text": "a", "rating": -1.5, "label": "x"}, Task.CLASSIFICATION,
+     {"text": "text", "label": "label"}),
+    ({"text": "a", "rating": 2.5}, Task.REGRESSION, {"text": "text", "label": "rating"}),
+    ({"review": "a", "score": "0.25"}, Task.REGRESSION, {"text": "review", "label": "score"}),
+    ({"text": "a", "label": 0.3}, Task.REGRESSION, {"text": "text", "label": "label"}),
+    ({"text": "a", "stars": 4}, Task.CLASSIFICATION, {"text": "text", "label": "stars"}),
+    ({"text": "a", "labels": ["x", "y"]}, Task.MULTILABEL, {"text": "text", "labels": "labels"}),
+    ({"text": "a", "labels": '["x"]'}, Task.MULTILABEL, {"text": "text", "labels": "labels"}),
+    ({"text": "a", "labels": 1}, Task.CLASSIFICATION, {"text": "text", "label": "labels"}),
+    ({"sentence1": "a", "sentence2": "b", "score": 2.5}, Task.REGRESSION,
+     {"text": "sentence1", "text_pair": "sentence2", "label": "score"}),
+    ({"premise": "a", "hypothesis": "b", "label": 0}, Task.CLASSIFICATION,
+     {"text": "premise", "text_pair": "hypothesis", "label": "label"}),
+    ({"question1": "a", "question2": "b", "label": "x"}, Task.CLASSIFICATION,
+     {"text": "question1", "text_pair": "question2", "label": "label"}),
+    ({"text": "a", "text_pair": "b", "label": "x"}, Task.CLASSIFICATION,
+     {"text": "text", "text_pair": "text_pair", "label": "label"}),
+    ({"prompt": "a", "completion": "b"}, Task.INSTRUCTION,
+     {"prompt": "prompt", "completion": "completion"}),
+    ({"prompt": "a", "response": "b"}, Task.INSTRUCTION,
+     {"prompt": "prompt", "completion": "response"}),
+    ({"instruction": "a", "input": "", "output": "b"}, Task.INSTRUCTION,
+     {"prompt": "instruction", "input": "input", "completion": "output"}),
+    ({"instruction": "a", "context": "c", "response": "b", "category": "x"}, Task.INSTRUCTION,
+     {"prompt": "instruction", "input": "context", "completion": "response"}),
+    ({"question": "a", "answer": "b"}, Task.INSTRUCTION,
+     {"prompt": "question", "completion": "answer"}),
+    ({"document": "a", "summary": "b"}, Task.INSTRUCTION,
+     {"prompt": "document", "completion": "summary"}),
+    ({"messages": [{"role": "user", "content": "a"}]}, Task.INSTRUCTION, {"messages": "messages"}),
+    ({"conversations": [{"from": "human", "value": "a"}], "system": "s"}, Task.INSTRUCTION,
+     {"system": "system", "messages": "conversations"}),
+    ({"text": "a"}, Task.TEXT, {"text": "text"}),
+    ({"words": "a"}, Task.TEXT, {"text": "words"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "task", "columns"), CASES)
+def test_task_and_columns_are_detected(row, task, columns):
+    found = detect(table(row, row))
+    assert (found.task, found.columns) == (task, columns)
+
+
+def test_unnamed_columns_are_told_apart_by_their_values():
+    rows = [
+        {"v1": "ham" if i % 2 else "spam", "v2": f"a sentence with number {i} in it"}
+        for i in range(8)
+    ]
+    found = detect(table(*rows))
+    assert found.columns == {"text": "v2", "label": "v1"}
+    assert "guessed" in found.reason
+
+
+def test_a_mapping_names_the_columns_and_the_rest_is_detected():
+    row = {"body": "a", "topic": "b", "kind": "x"}
+    found = detect(table(row), columns={"label": "kind"})
+    assert found.columns == {"text": "body", "label": "kind"}
+    found = detect(table(row), columns={"text": "topic", "label": "kind"})
+    assert found.columns == {"text": "topic", "label": "kind"}
+    found = detect(table(row), columns={"question": "body", "answer": "topic"})
+    assert found.task is Task.INSTRUCTION
+
+
+def test_an_explicit_task_overrides_detection():
+    row = {"text": "a", "label": "x", "rating": 1.5}
+    assert detect(table(row), task="regression").columns == {"text": "text", "label": "rating"}
+    assert detect(table(row), task="text").columns == {"text": "text"}
+    with pytest.raises(DataError, match=r"does not fit task 'instruction'.*'text', 'label'"):
+        detect(table(row), task="instruction")
+    with pytest.raises(DataError, match="Did you mean 'regression'"):
+        detect(table(row), task="regresion")
+
+
+def test_a_wrong_column_lists_those_found_and_the_nearest():
+    row = {"tweet": "a", "mood": "x"}
+    with pytest.raises(DataError, match=r"no column 'twet' for text.*'tweet'\?.*'tweet', 'mood'"):
+        detect(table(row), columns={"text": "twet"})
+    with pytest.raises(DataError, match=r"Unknown role 'labl'.*'label'"):
+        detect(table(row), columns={"labl": "mood"})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a", "chosen": "b", "rejected": "c"},
+        {"tokens": ["a"], "tags": ["O"]},
+        {"prompt": "a", "completion": "b", "label": True},
+    ],
+)
+def test_shapes_that_cannot_be_trained_on_yet_are_refused(row):
+    with pytest.raises(DataError, match="cannot train on yet"):
+        detect(table(row))
+
+
+def test_unclear_columns_ask_for_a_mapping():
+    with pytest.raises(DataError, match=r"not clear.*'en', 'de'.*columns="):
+        detect(table({"en": "a", "de": "b"}))
+
+
+def test_alpaca_rows_become_a_prompt_and_a_trained_answer():
+    first, second = records(
+        {"instruction": "Add.", "input": "1 and 2", "output": "3", "id": 7},
+        {"instruction": "Greet.", "input": "", "output": "Hi"},
+    )
+    assert first.messages == (
+        Message("user", "Add.\n\n1 and 2"),
+        Message("assistant", "3", train=True),
+    )
+    assert first.meta == {"id": 7}
+    assert second.messages[0].content == "Greet."
+
+
+def test_every_assistant_turn_trains_unless_it_says_not():
+    (record,) = records(
+        {
+            "messages": [
+                {"role": "system", "content": "s"},
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "b", "train": False},
+                {"role": "user", "content": "c"},
+                {"role": "assistant", "content": "d", "weight": 0},
+                {"role": "assistant", "content": "e", "weight": None},
+                {"role": "assistant", "content": [{"type": "text", "text": "f"}]},
+            ]
+        }
+    )
+    assert [(m.role, m.content) for m in record.messages if m.train] == [
+        ("assistant", "e"),
+        ("assistant", "f"),
+    ]
+    assert record.messages[0] == Message("system", "s")
+
+
+def test_sharegpt_roles_and_system_column():
+    (record,) = records(
+        {
+            "system": "Be kind.",
+            "conversations": [
+                {"from": "human", "value": "a"},
+                {"from": "gpt", "value": "b"},
+            ],
+        }
+    )
+    assert [m.role for m in record.messages] == ["system", "user", "assistant"]
+
+
+def test_prompt_and_completion_may_be_turns():
+    (record,) = records(
+        {
+            "prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+            "completion": [{"role": "assistant", "content": "c"}],
+        }
+    )
+    assert [m.train for m in record.messages] == [False, False, True]
+
+
+def test_labels_become_strings():
+    rows = records(
+        {"text": "a", "label": 0},
+        {"text": "b", "label": 1.0},
+        {"text": "c", "label": " x "},
+        {"text": "d", "label": True},
+    )
+    assert [r.label for r in rows] == ["0", "1", "x", "true"]
+    named = records({"text": "a", "label": 1}, classes={"label": ["no", "yes"]})
+    assert named[0].label == "yes"
+
+
+def test_multilabel_texts_and_repeats():
+    rows = records({"text": "a", "labels": "x|y"}, {"text": "b", "labels": "z"}, task="multilabel")
+    assert [r.label for r in rows] == [("x", "y"), ("z",)]
+    assert records({"text": "a", "labels": ["x", "x", 2]})[0].label == ("x", "2")
+    assert records({"text": "a", "labels": ["x"]}, {"text": "b", "labels": []})[1].label == ()
+
+
+def test_the_first_of_several_references_is_learned_and_all_are_kept():
+    (record,) = records({"document": "d", "summary": ["one", "two"]})
+    assert record.messages[-1].content == "one"
+    assert record.meta["references"] == ["one", "two"]
+
+
+def test_unused_columns_with_reserved_names_survive():
+    rows = records({"instruction": "a", "output": "b", "text": "a b"})
+    assert rows[0].meta == {"text_column": "a b"}
+    assert records({"text": "a", "label": "x", "rating": 2.5}, task="regression")[0].meta == {
+        "label_column": "x"
+    }
+
+
+def test_halves_of_characters_are_joined_or_replaced():
+    rows = records({"text": "\ud83d\ude00 ok"}, {"text": "broken \ud83d"})
+    assert [r.text for r in rows] == ["\U0001f600 ok", "broken \ufffd"]
+
+
+BAD = [
+    ([{"text": "a", "label": "x"}, {"text": "b", "label": None}], "row 2: column 'label' has no"),
+    ([{"text": {"a": 1}, "label": "x"}, {"text": "a", "label": "x"}, {"text": "b", "label": "x"}],
+     "row 1: column 'text' has an object"),
+    ([{"text": "a", "rating": 1.5}, {"text": "b", "rating": 2.5}, {"text": "c", "rating": None}],
+     "row 3: column 'rating' has None"),
+    ([{"messages": [{"role": "user", "content": "a"}]}], "no assistant turn"),
+    ([{"messages": [{"role": "usr", "content": "a"}, {"role": "assistant", "content": "b"}]}],
+     "unknown role 'usr'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "message"), BAD)
+def test_rows_that_do_not_fit_are_named(rows, message):
+    with pytest.raises(DataError, match=message):
+        records(*rows)
+
+
+def test_many_bad_rows_are_counted_once():
+    rows = [{"text": "a", "label": "x"}] * 3 + [{"text": "a", "label": ""}] * 5
+    with pytest.raises(DataError, match=r"5 rows do not fit.*row 4:.*and 2 more"):
+        records(*rows)
