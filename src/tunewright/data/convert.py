@@ -51,8 +51,9 @@ def to_records(table: Table, detection: Detection) -> list[Record]:
             for key, value in row.items()
             if key not in used and value is not None
         }
-        if "group" in detection.columns:
-            meta["group"] = row.get(detection.columns["group"])
+        group = row.get(detection.columns.get("group", ""))
+        if group is not None:
+            meta["group"] = group
         answers = row.get(detection.columns.get("completion", ""))
         if isinstance(answers, list) and not is_conversation(answers):
             meta["references"] = answers

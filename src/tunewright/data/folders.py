@@ -59,15 +59,15 @@ def read_path(path: Path) -> Parts:
     Raises:
         DataError: there is nothing readable.
     """
+    if is_prefix(path) and (not path.is_dir() or path.name in _exported_files(path).values()):
+        return _read_exported(path)
     if path.is_dir():
         return _read_folder(path)
     if path.name.endswith(METADATA_SUFFIX) and path.is_file():
         return _read_exported(path.with_name(path.name.removesuffix(METADATA_SUFFIX)))
-    if path.is_file():
-        parts = Parts()
-        parts.add("train", read_file(path))
-        return parts
-    return _read_exported(path)
+    parts = Parts()
+    parts.add("train", read_file(path))
+    return parts
 
 
 def is_prefix(path: Path) -> bool:
@@ -78,25 +78,34 @@ def is_prefix(path: Path) -> bool:
 def _read_exported(prefix: Path) -> Parts:
     """The files that an export listed in its metadata."""
     metadata_path = prefix.with_name(prefix.name + METADATA_SUFFIX)
-    metadata = read_json(metadata_path)
-    files = metadata.get("files") if isinstance(metadata, dict) else None
-    if not isinstance(files, dict) or not files.keys() <= set(PARTS):
+    files = _exported_files(prefix)
+    if not files:
         raise DataError(
             f"{metadata_path} does not say which files belong to it, so Tunewright did not export "
             "it. Give the data files themselves."
         )
+    task = str(read_json(metadata_path).get("task") or "")
     parts = Parts(exact=True, named=True)
     for part, name in files.items():
         path = prefix.with_name(Path(name).name)
         if path.is_dir():
             saved = _read_saved_dataset(path)
             for table in saved.tables.get(part, ()):
-                parts.add(part, replace(table, task=metadata.get("task") or ""))
+                parts.add(part, replace(table, task=task))
             continue
         if not path.is_file():
             raise DataError(f"{metadata_path} lists {path.name}, which is not there.")
-        parts.add(part, replace(read_file(path), task=metadata.get("task") or ""))
+        parts.add(part, replace(read_file(path), task=task))
     return parts
+
+
+def _exported_files(prefix: Path) -> dict[str, str]:
+    """File name by part, as the metadata of an export lists them; empty where it does not."""
+    metadata = read_json(prefix.with_name(prefix.name + METADATA_SUFFIX))
+    files = metadata.get("files") if isinstance(metadata, dict) else None
+    if not isinstance(files, dict) or not files.keys() <= set(PARTS):
+        return {}
+    return {part: str(name) for part, name in files.items()}
 
 
 def _read_folder(folder: Path) -> Parts:
