@@ -1,0 +1,236 @@
+"""Every finding of the audit is found where it was planted and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import random
+from string import ascii_lowercase
+
+import pytest
+
+from tunewright.config.task import Task
+from tunewright.data.audit import audit
+from tunewright.data.records import Dataset, Message, Record, Splits
+
+NOISE = random.Random(11)
+VOCABULARY = ["".join(NOISE.choices(ascii_lowercase, k=NOISE.randint(3, 8))) for _ in range(3000)]
+
+
+def clean_text(number: int) -> str:
+    return " ".join(random.Random(number).choices(VOCABULARY, k=12))
+
+
+def clean(count: int, start: int = 0, labels: str = "ab") -> list[Record]:
+    return [
+        Record(text=clean_text(i), label=labels[i % len(labels)], row=i + 1)
+        for i in range(start, start + count)
+    ]
+
+
+def splits(train, validation=(), test=(), task=Task.CLASSIFICATION) -> Splits:
+    return Splits(
+        Dataset(task, tuple(train)), Dataset(task, tuple(validation)), Dataset(task, tuple(test))
+    )
+
+
+def findings(*parts, **more):
+    return {finding.id: finding for finding in audit(splits(*parts, **more)).findings}
+
+
+def test_clean_data_has_no_findings():
+    assert findings(clean(600), clean(150, 600), clean(150, 750)) == {}
+
+
+def with_text(text: str, **more) -> Record:
+    return Record(text=text, **{"label": "a", **more})
+
+
+PLANTED = [
+    ("empty.text", "error", [with_text(""), with_text("  \n")]),
+    ("encoding.damage", "warning", [with_text("un cafÃ© s'il vous plaÃ®t"), with_text("odd \ufffd"),
+                                    with_text("it isnâ€™t"), with_text("costs Â£5")]),
+    ("encoding.control", "warning", [with_text("bell \x07 rings"), with_text("\x00 begins")]),
+    ("markup.html", "info", [with_text("salt &amp; pepper"), with_text("<b>bold</b> words"),
+                             with_text("line<br/>break")]),
+    ("duplicate.exact", "warning", [with_text(clean_text(3).upper()), with_text(clean_text(4))]),
+    ("duplicate.near", "info", [with_text(clean_text(3).upper() + "!", label="b"),
+                                with_text(" ".join(reversed(clean_text(8).split())))]),
+    ("label.rare", "warning", [with_text(clean_text(9001), label="c"),
+                               with_text(clean_text(9002), label="c")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "severity", "rows"), PLANTED, ids=[p[0] for p in PLANTED])
+def test_planted_rows_are_found_with_their_places(name, severity, rows):
+    found = findings([*clean(600), *rows])
+    finding = found.pop(name)
+    assert (finding.severity, finding.rows) == (severity, len(rows))
+    assert finding.places == tuple(("train", 600 + i) for i in range(len(rows)))
+    assert finding.message and finding.fix
+    assert 0 < len(finding.examples) <= 3
+    assert set(found) <= {"label.contradictory", "balance.skewed"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ã la carte – “naïve” café, 5 €, £3, ½ price ™",  # noqa: RUF001
+        "São Paulo, Âge tendre, BÉATRICE, MÜNCHEN",
+        "a < b and b > c; AT&T; x<y>z",
+        "tab\tand\nnewline",
+        "emoji 😀 and ’quotes’",  # noqa: RUF001
+    ],
+)
+def test_good_text_is_not_called_damaged(text):
+    found = findings([*clean(600), with_text(text)])
+    assert not found.keys() & {"encoding.damage", "encoding.control", "markup.html"}
+
+
+def test_leakage_counts_the_held_out_rows():
+    train = clean(600)
+    test = [*clean(150, 600), *(with_text(clean_text(i), label="ab"[i % 2]) for i in range(20))]
+    validation = [
+        *clean(150, 750),
+        *(with_text(clean_text(i).upper() + " indeed!", label="ab"[i % 2]) for i in range(30, 45)),
+    ]
+    found = findings(train, validation, test)
+    assert set(found) == {"leakage.exact", "leakage.near"}
+    assert (found["leakage.exact"].severity, found["leakage.exact"].rows) == ("error", 20)
+    assert found["leakage.exact"].places == tuple(("test", 150 + i) for i in range(20))
+    assert (found["leakage.near"].severity, found["leakage.near"].rows) == ("error", 15)
+    assert found["leakage.near"].places == tuple(("validation", 150 + i) for i in range(15))
+    assert "train row 31" in found["leakage.near"].examples[0]
+
+
+def test_a_test_row_like_a_validation_row_leaks_too():
+    found = findings(clean(600), clean(150, 600), [*clean(150, 750), *clean(3, 600)])
+    assert found["leakage.exact"].rows == 3
+    assert "validation" in found["leakage.exact"].message
+
+
+def test_groups_and_prompts_leak():
+    def answered(i: int, words: str = "") -> Record:
+        return Record(
+            messages=(
+                Message("user", "Please explain " + clean_text(i)),
+                Message("assistant", clean_text(i + 5000) + words, train=True),
+            ),
+            meta={"group": f"g{i}"},
+        )
+
+    train = [answered(i) for i in range(600)]
+    same_prompt = Record(
+        messages=(train[5].messages[0], Message("assistant", clean_text(777_777), train=True)),
+        meta={"group": "g5"},
+    )
+    test = [answered(i) for i in range(600, 720)]
+    found = findings(train, (), [*test, same_prompt], task=Task.INSTRUCTION)
+    assert set(found) == {"leakage.prompt", "leakage.group"}
+    assert found["leakage.prompt"].places == found["leakage.group"].places == (("test", 120),)
+
+
+def test_contradictory_labels_list_every_row():
+    rows = [*clean(600), with_text(clean_text(2).title(), label="b"), with_text(clean_text(6))]
+    finding = findings(rows)["label.contradictory"]
+    assert finding.places == (("train", 2), ("train", 600))
+    assert "'a' and 'b'" in finding.examples[0]
+
+
+def test_unseen_labels_are_errors():
+    odd = [with_text(clean_text(9000), label="{new}"), with_text(clean_text(9001), label="{new}")]
+    finding = findings(clean(600), clean(150, 600), [*clean(150, 750), *odd])["label.unseen"]
+    assert (finding.severity, finding.rows) == ("error", 2)
+    assert "'{new}'" in finding.message
+
+
+def test_multilabel_rows_with_an_unseen_label():
+    train = [Record(text=clean_text(i), label=("a", "b")) for i in range(600)]
+    test = [Record(text=clean_text(700), label=("a", "z")), Record(text=clean_text(701), label=())]
+    found = findings(train, (), test, task=Task.MULTILABEL)
+    assert found["label.unseen"].rows == 1
+
+
+def test_single_labels_and_constant_numbers_are_errors():
+    assert findings(clean(600, labels="a"))["label.single"].severity == "error"
+    numbers = [Record(text=clean_text(i), label=2.0) for i in range(600)]
+    assert findings(numbers, task=Task.REGRESSION)["label.single"].severity == "error"
+
+
+def test_skewed_balance():
+    rows = [*clean(600, labels="a"), *clean(60, 600, labels="b")]
+    assert findings(rows)["balance.skewed"].rows == 60
+    assert "balance.skewed" not in findings([*rows, *clean(10, 700, labels="b")])
+
+
+def test_constant_columns():
+    same = [Record(text="the same", label="ab"[i % 2]) for i in range(600)]
+    assert findings(same)["constant.column"].severity == "error"
+    meta = [
+        Record(text=r.text, label=r.label, meta={"lang": "en", "id": i})
+        for i, r in enumerate(clean(600))
+    ]
+    finding = findings(meta)["constant.column"]
+    assert finding.severity == "info"
+    assert "'lang'" in finding.message and "'en'" in finding.message
+
+
+def test_small_sets():
+    found = findings(clean(80), (), clean(20, 80))
+    assert found["quantity.small"].severity == "warning"
+    assert found["quantity.held_out"].severity == "info"
+
+
+def test_empty_answers_and_prompts():
+    def turn(asked: str, answer: str) -> Record:
+        return Record(messages=(Message("user", asked), Message("assistant", answer, train=True)))
+
+    good = [turn(clean_text(i), clean_text(i + 1000)) for i in range(600)]
+    found = findings([*good, turn("What now?", " "), turn("", "An answer.")], task=Task.INSTRUCTION)
+    assert (found["empty.answer"].severity, found["empty.answer"].rows) == ("error", 1)
+    assert (found["empty.prompt"].severity, found["empty.prompt"].rows) == ("warning", 1)
+
+
+def test_lengths_in_characters_and_histogram():
+    rows = [Record(text="x" * size, label="ab"[size % 2]) for size in range(1, 101)]
+    lengths = audit(Dataset(Task.CLASSIFICATION, tuple(rows))).lengths
+    assert (lengths["unit"], lengths["min"], lengths["median"], lengths["max"]) == (
+        "characters", 1, 50, 100
+    )  # fmt: skip
+    histogram = lengths["histogram"]
+    assert len(histogram["edges"]) == len(histogram["counts"]) + 1
+    assert sum(histogram["counts"]) == 100
+
+
+def test_rows_over_the_length_say_what_would_be_cut(tiny_encoder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    rows = [*clean(600), with_text("word " * 40), with_text("word " * 30)]
+    found = audit(splits(rows), tokenizer=tokenizer, max_length=20)
+    finding = next(f for f in found.findings if f.id == "length.over")
+    assert finding.rows == 2
+    assert "max_length=20" in finding.message
+    # 40 and 30 words and two special tokens each, cut to 20.
+    assert "34 tokens" in finding.message
+    assert found.lengths["unit"] == "tokens"
+    assert found.lengths["max"] == 42
+
+
+def test_the_dictionary_keeps_the_contract():
+    found = audit(splits([*clean(590), with_text("")], clean(10, 590)))
+    content = json.loads(json.dumps(found.to_dict()))
+    assert content["rows"] == 601
+    assert content["splits"] == {"train": 591, "validation": 10, "test": 0}
+    assert list(content["labels"]) == ["a", "b"]
+    assert set(content["findings"][0]) == {
+        "id", "severity", "rows", "message", "fix", "examples"
+    }  # fmt: skip
+    ranks = ["error", "warning", "info"]
+    order = [ranks.index(f["severity"]) for f in content["findings"]]
+    assert order == sorted(order)
+    assert found.worst == "error"
+    assert audit(splits(clean(600))).worst is None
+
+
+def test_an_empty_data_set_is_no_crash():
+    assert audit(splits(())).rows == 0

@@ -1,0 +1,125 @@
+"""Copies are found however they are disguised, and different texts are left alone."""
+
+from __future__ import annotations
+
+import random
+import string
+
+import pytest
+
+from tunewright.data.duplicates import exact_groups, near_pairs, normal_text
+
+NOISE = random.Random(3)
+VOCABULARY = [
+    "".join(NOISE.choices(string.ascii_lowercase, k=NOISE.randint(2, 9))) for _ in range(4000)
+]
+
+
+def sentence(noise: random.Random, words: int = 14) -> str:
+    return " ".join(noise.choices(VOCABULARY, k=words))
+
+
+def typo(text: str, noise: random.Random) -> str:
+    place = noise.randrange(1, len(text) - 1)
+    return text[:place] + noise.choice(string.ascii_lowercase) + text[place + 1 :]
+
+
+def replaced(text: str, noise: random.Random) -> str:
+    words = text.split()
+    words[noise.randrange(len(words))] = noise.choice(VOCABULARY)
+    return " ".join(words)
+
+
+def reordered(text: str, noise: random.Random) -> str:
+    words = text.split()
+    place = noise.randrange(1, len(words))
+    return " ".join(words[place:] + words[:place])
+
+
+def punctuated(text: str, noise: random.Random) -> str:
+    return ", ".join(text.upper().split(" ", 3)) + "!!"
+
+
+EDITS = [typo, replaced, reordered, punctuated]
+
+
+def pairs_of(texts, **options):
+    found = near_pairs(texts, **options)
+    return set(zip(found.left.tolist(), found.right.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda f: f.__name__)
+def test_planted_copies_are_found_and_nothing_else(edit):
+    noise = random.Random(1)
+    base = [sentence(noise) for _ in range(2000)]
+    planted = [edit(text, noise) for text in base[:200]]
+    found = pairs_of(base + planted)
+    truth = {(i, 2000 + i) for i in range(200)}
+    assert len(found & truth) >= 196
+    assert found <= truth
+
+
+def test_similarity_is_the_weighted_jaccard_of_the_grams():
+    base = "abcdefghijkl mnopqrstuvwx"
+    found = near_pairs([base, "mnopqrstuvwx abcdefghijkl", base + " zzzzzzzzzz"], threshold=0.0)
+    by_pair = dict(
+        zip(
+            zip(found.left.tolist(), found.right.tolist(), strict=True),
+            found.similarity.tolist(),
+            strict=True,
+        )
+    )
+    assert by_pair[0, 1] == pytest.approx(1.0)
+    # Grams of " zzzzzzzzzz ": " zzz", "zzzz", "zzz ". By hand: 22 grams in all three texts weigh
+    # log(4/3), 3 in one weigh log(4/1).
+    from math import log
+
+    shared, extra = 22 * log(4 / 3), 3 * log(4)
+    assert by_pair[0, 2] == pytest.approx(shared / (shared + extra), rel=1e-5)
+
+
+def test_a_template_in_every_row_does_not_make_copies():
+    noise = random.Random(2)
+    frame = "below is an instruction that describes a task write a response that completes it "
+    assert pairs_of([frame + sentence(noise, 8) for _ in range(300)]) == set()
+
+
+def test_a_large_cluster_hangs_together():
+    noise = random.Random(4)
+    text = sentence(noise, 20)
+    cluster = [replaced(text, noise) for _ in range(300)]
+    others = [sentence(noise) for _ in range(700)]
+    found = pairs_of(cluster + others)
+    linked = {row for pair in found for row in pair}
+    assert linked >= set(range(295)) and linked <= set(range(300))
+
+
+def test_other_scripts_and_odd_input():
+    texts = [
+        "東京の天気は今日とても良いですから散歩に行きましょう",
+        "東京の天気は今日とても良いですから散歩に行きましょうね",
+        "Съешь же ещё этих мягких французских булок да выпей чаю",
+        "съешь же ещё ЭТИХ мягких французских булок, да выпей чаю!",
+        "\ud83d half a character is no reason to stop reading rows",
+        "",
+        "!!!",
+        "ok",
+    ]
+    assert pairs_of(texts) == {(0, 1), (2, 3)}
+    assert pairs_of([]) == set()
+    assert pairs_of(["one text alone is like no other"]) == set()
+
+
+def test_the_result_does_not_depend_on_the_run():
+    noise = random.Random(5)
+    base = [sentence(noise) for _ in range(300)]
+    texts = base + [replaced(text, noise) for text in base]
+    first, second = near_pairs(texts), near_pairs(texts)
+    assert first.left.tolist() == second.left.tolist()
+    assert first.similarity.tolist() == second.similarity.tolist()
+
+
+def test_exact_groups_ignore_case_spacing_and_unicode_form():
+    texts = ["Café  now", "cafe\u0301 now", "CAF\u00c9 NOW ", "cafe now", "", " "]
+    assert list(exact_groups(texts).values()) == [[0, 1, 2], [3]]
+    assert normal_text("Straße ﬁne") == "strasse fine"
