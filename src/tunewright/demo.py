@@ -6,7 +6,8 @@ demo that was stopped goes on where it was.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from tunewright import pipeline
 from tunewright.artifacts import Artifact
 from tunewright.config.load import merge
 from tunewright.config.recipe import Recipe
-from tunewright.errors import ArtifactError
+from tunewright.errors import ArtifactError, Interrupted
 from tunewright.evaluate.report import ReportPaths, write_report
 from tunewright.evaluate.run import Progress
 from tunewright.models.catalogue import fetch
@@ -56,8 +57,8 @@ JOBS = (
             "data": {
                 "train": PYTHON_DOCS,
                 "validation": 0.01,
-                "test": 0.03,
-                "max_samples": 480,
+                "test": 0.015,
+                "max_samples": 600,
                 "truncation": "cut",
             },
             "max_length": 320,
@@ -84,7 +85,7 @@ class DemoScreen(Protocol):
     def stage(self, number: int, total: int, title: str) -> None:
         """A stage begins."""
 
-    def prepared(self, run: Prepared) -> None:
+    def prepared(self, run: Prepared, audit: dict[str, Any]) -> None:
         """Model and data of a job were read and checked."""
 
     def trained(self, result: RunResult) -> None:
@@ -121,17 +122,18 @@ def run_demo(folder: Path, screen: DemoScreen, quick: bool = False) -> ReportPat
     artifact = _open(folder, quick)
     sections = []
     total = 3 * len(JOBS) + 1
-    with artifact.recording():
+    with _recording(artifact):
         for index, job in enumerate(JOBS):
             run_folder = folder / job.name
             screen.stage(3 * index + 1, total, f"{job.title}: model and data")
             recipe = job_recipe(job, folder, quick)
             fetch(recipe.model)
             prepared = pipeline.prepare(recipe)
-            screen.prepared(prepared)
+            found = pipeline.audit_prepared(prepared)
+            screen.prepared(prepared, found)
             screen.stage(3 * index + 2, total, f"{job.title}: fine-tuning")
             with screen.training() as observer:
-                screen.trained(pipeline.train_or_resume(prepared, observer))
+                screen.trained(pipeline.train_or_resume(prepared, observer, found))
             screen.stage(3 * index + 3, total, f"{job.title}: scores, base and baselines")
             with screen.scoring() as progress:
                 evaluation = pipeline.evaluate_run(run_folder, progress)
@@ -141,6 +143,19 @@ def run_demo(folder: Path, screen: DemoScreen, quick: bool = False) -> ReportPat
         report = write_report("Tunewright demo", sections, folder)
     artifact.finish("done", report=str(report.html))
     return report
+
+
+@contextmanager
+def _recording(artifact: Artifact) -> Iterator[None]:
+    """Keep the demo's status; a stop names the demo's folder, not that of the run inside it."""
+    with artifact.recording():
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            said = str(stopped).partition(" Go on with:")[0] or "Stopped."
+            message = f"{said} Go on with: tunewright resume {artifact.folder}"
+            artifact.finish("interrupted", error=message)
+            raise Interrupted(message) from stopped
 
 
 def _open(folder: Path, quick: bool) -> Artifact:

@@ -74,11 +74,25 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     return prepare_run(recipe, splits)
 
 
-def train(prepared: Prepared, observer: Observer | None = None) -> RunResult:
-    """Train what `prepare` checked, and keep the audit of its data beside the model."""
-    found = audit(
+def audit_prepared(prepared: Prepared) -> dict[str, Any]:
+    """The audit of a run's data, lengths in the tokens of its model."""
+    return audit(
         prepared.splits, tokenizer=prepared.tokenizer, max_length=prepared.recipe.max_length
     ).to_dict()
+
+
+def train(
+    prepared: Prepared, observer: Observer | None = None, found: dict[str, Any] | None = None
+) -> RunResult:
+    """Train what `prepare` checked, and keep the audit of its data beside the model.
+
+    Args:
+        prepared: from `prepare`.
+        observer: told of progress.
+        found: from `audit_prepared`. Default: it is made now.
+    """
+    if found is None:
+        found = audit_prepared(prepared)
     return start_run(prepared, observer or Silent(), {AUDIT: found})
 
 
@@ -89,7 +103,9 @@ def resume(
     return resume_run(Path(folder), observer or Silent(), Path(checkpoint) if checkpoint else None)
 
 
-def train_or_resume(prepared: Prepared, observer: Observer | None = None) -> RunResult:
+def train_or_resume(
+    prepared: Prepared, observer: Observer | None = None, found: dict[str, Any] | None = None
+) -> RunResult:
     """Train what `prepare` checked, or finish or reuse the run of the same recipe in its folder.
 
     Raises:
@@ -97,7 +113,7 @@ def train_or_resume(prepared: Prepared, observer: Observer | None = None) -> Run
     """
     folder = Path(prepared.recipe.output_dir)
     if not is_begun(folder):
-        return train(prepared, observer)
+        return train(prepared, observer, found)
     artifact = Artifact.open(folder, "run")
     wanted = prepared.recipe.model_dump(mode="json")
     changed = sorted(key for key, value in wanted.items() if artifact.config.get(key) != value)

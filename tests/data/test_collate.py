@@ -53,3 +53,19 @@ def test_processes_share_a_batch_without_loss(
 
 def test_evaluation_takes_the_longest_rows_first() -> None:
     assert length_order([3, 9, 1, 5], 2) == [[1, 3], [0, 2]]
+
+
+@given(lengths, st.integers(1, 8), st.integers(1, 3), st.integers(1, 600))
+def test_passes_hold_no_more_tokens_than_allowed(
+    sizes: list[int], per_device: int, world: int, limit: int
+) -> None:
+    batch = list(range(len(sizes)))
+    shares = [
+        micro_batches(batch, per_device, rank, world, lengths=sizes, max_tokens=limit)
+        for rank in range(world)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    passes = [rows for share in shares for rows in share if rows]
+    assert sorted(i for rows in passes for i in rows) == batch
+    for rows in passes:
+        assert len(rows) == 1 or max(sizes[i] for i in rows) * len(rows) <= limit

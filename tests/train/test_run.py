@@ -208,8 +208,8 @@ def test_eight_passes_of_one_row_are_one_pass_of_eight(
     tiny_decoder: Path, instruction_file: Path, tmp_path: Path
 ) -> None:
     found = {}
-    for size, passes in ((8, 1), (1, 8)):
-        folder = tmp_path / f"{size}x{passes}"
+    for size, passes, tokens in ((8, 1, 2048), (1, 8, 2048), (8, 1, 70)):
+        folder = tmp_path / f"{size}x{passes}x{tokens}"
         train(
             recipe(
                 tiny_decoder,
@@ -219,10 +219,12 @@ def test_eight_passes_of_one_row_are_one_pass_of_eight(
                 dtype="float32",
                 per_device_train_batch_size=size,
                 gradient_accumulation_steps=passes,
+                max_tokens_per_pass=tokens,
             )
         )
-        found[size] = steps(folder)
-    np.testing.assert_allclose(found[8], found[1], rtol=2e-4)
+        found[size, tokens] = steps(folder)
+    np.testing.assert_allclose(found[8, 2048], found[1, 2048], rtol=2e-4)
+    np.testing.assert_allclose(found[8, 2048], found[8, 70], rtol=2e-4)
 
 
 def test_early_stopping_keeps_the_best(

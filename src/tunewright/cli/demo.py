@@ -30,9 +30,9 @@ class Screen:
         self.console.print()
         self.console.print(Rule(f"[bold]{number}/{total}[/]  {title}", align="left", style="dim"))
 
-    def prepared(self, run: Prepared) -> None:
-        """Rows and settings of a job."""
-        from tunewright.cli.screen import settings_table
+    def prepared(self, run: Prepared, audit: dict[str, Any]) -> None:
+        """Rows, findings of the audit, and settings of a job."""
+        from tunewright.cli.screen import findings_table, settings_table
 
         parts = ", ".join(f"{name} {len(part):,}" for name, part in run.splits.items() if len(part))
         labels = f"; labels {', '.join(run.labels)}" if run.labels else ""
@@ -42,6 +42,10 @@ class Screen:
             f"{run.facts.kind}, method {run.recipe.method}"
         )
         self.console.print(settings_table(run.recipe.model_dump(mode="json"), run.reasons))
+        if audit["findings"]:
+            self.console.print(findings_table(audit["findings"]))
+        else:
+            self.console.print("  [green]The audit found nothing wrong with the data.[/]")
 
     def trained(self, result: RunResult) -> None:
         """Time, speed and memory of a run."""

@@ -16,12 +16,18 @@ def train(
 ) -> None:
     """Fine-tune a model by a recipe. Survives Ctrl-C: `tunewright resume` goes on."""
     from tunewright import pipeline
-    from tunewright.cli.screen import TrainingScreen, make_console, settings_table
+    from tunewright.cli.screen import (
+        TrainingScreen,
+        findings_table,
+        make_console,
+        settings_table,
+    )
     from tunewright.config.load import load_recipe
 
     console = make_console(quiet=as_json)
     with console.status("Reading the model and the data"):
         prepared = pipeline.prepare(load_recipe(recipe, overrides or ()))
+        found = pipeline.audit_prepared(prepared)
     console.print(
         f"[bold]{prepared.task.value}[/] on {prepared.recipe.model}: "
         f"{len(prepared.train.examples):,} training rows, "
@@ -29,8 +35,10 @@ def train(
     )
     if prepared.reasons:
         console.print(settings_table(prepared.recipe.model_dump(mode="json"), prepared.reasons))
+    if found["findings"]:
+        console.print(findings_table(found["findings"]))
     with TrainingScreen(console) as screen:
-        result = pipeline.train(prepared, screen)
+        result = pipeline.train(prepared, screen, found)
     show_result(result, console, as_json)
 
 

@@ -109,6 +109,10 @@ class Recipe(Strict):
     gradient_accumulation_steps: PositiveInt = 1
     """Forward passes summed into one optimizer step."""
 
+    max_tokens_per_pass: PositiveInt | None = None
+    """Tokens in one forward pass on one device, padding included. A batch with more is cut into
+    several passes; the update stays the same."""
+
     learning_rate: PositiveFloat | None = None
     """Peak rate of AdamW."""
     head_learning_rate: PositiveFloat | None = None

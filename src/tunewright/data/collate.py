@@ -47,16 +47,53 @@ def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) 
 
 
 def micro_batches(
-    batch: Sequence[int], per_device: int, rank: int = 0, world: int = 1
+    batch: Sequence[int],
+    per_device: int,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    lengths: Sequence[int] | None = None,
+    max_tokens: int | None = None,
 ) -> list[list[int]]:
-    """The passes of one process over a global batch, each of at most `per_device` rows.
+    """The passes of one process over a global batch.
 
     Every process gets the same number of passes, so that none waits for another for ever; where
-    rows run out, a process gets an empty pass.
+    rows run out, a process gets empty passes.
+
+    Args:
+        batch: indices of the rows of a step.
+        per_device: rows of a pass at most.
+        rank, world: which process of how many.
+        lengths: tokens of every row of the data set; needed with `max_tokens`.
+        max_tokens: tokens of a pass at most, padding included. A longer row has a pass of its own.
     """
     stride = per_device * world
-    passes = range(0, len(batch), stride)
-    return [list(batch[i + rank * per_device : i + (rank + 1) * per_device]) for i in passes]
+    shares: list[list[list[int]]] = [[] for _ in range(world)]
+    for start in range(0, len(batch), stride):
+        for number, passes in enumerate(shares):
+            first = start + number * per_device
+            rows = list(batch[first : first + per_device])
+            if lengths is None or max_tokens is None:
+                passes.append(rows)
+            else:
+                passes += _within(rows, lengths, max_tokens)
+    most = max(len(passes) for passes in shares)
+    mine = shares[rank]
+    return mine + [[]] * (most - len(mine))
+
+
+def _within(rows: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Rows in order, cut where a pass with padding would hold more than `max_tokens`."""
+    passes: list[list[int]] = []
+    width = 0
+    for row in rows:
+        width = max(width, lengths[row])
+        if passes and width * (len(passes[-1]) + 1) <= max_tokens:
+            passes[-1].append(row)
+        else:
+            passes.append([row])
+            width = lengths[row]
+    return passes
 
 
 def length_order(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -39,7 +39,7 @@ DEFAULT = (
     "types", "typing", "unicodedata", "unittest", "urllib", "uuid", "warnings", "wave", "weakref",
     "xml", "zipfile", "zlib", "zoneinfo", "numpy",
 )  # fmt: skip
-"""What `python-docs:` alone stands for."""
+"""What `python-docs:` alone, and the word `default` among its modules, stand for."""
 
 _SIDE_EFFECTS = frozenset({"antigravity", "this", "__main__", "idlelib", "turtledemo", "lib2to3"})
 _NOT_WALKED = frozenset(
@@ -98,9 +98,9 @@ def read(spec: str) -> Table:
         DataError: a named module cannot be imported, or none has a docstring.
     """
     listed = spec.removeprefix(PREFIX).strip()
-    names = [name.strip() for name in listed.split(",") if name.strip()]
-    if not names or names == ["default"]:
-        names = list(DEFAULT)
+    words = [word.strip() for word in listed.split(",") if word.strip()] or ["default"]
+    chosen = [name for word in words for name in (DEFAULT if word == "default" else (word,))]
+    names = list(dict.fromkeys(chosen))
     pairs, _ = collect(names)
     if not pairs:
         raise DataError(

@@ -19,9 +19,10 @@ from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Record
 from tunewright.data.render import Example, Renderer
 from tunewright.errors import ConfigError, DataError
+from tunewright.evaluate.wording import system_name
 from tunewright.metrics import compare, estimate, get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
-from tunewright.models.baselines import embedding_logistic, majority, tfidf_logistic
+from tunewright.models.baselines import Baseline, embedding_logistic, majority, tfidf_logistic
 from tunewright.models.catalogue import model_folder
 from tunewright.models.forward import CausalForward, LabelForward
 from tunewright.models.generate import generate
@@ -346,31 +347,34 @@ def _add_baselines(
         found.baselines[name] = {"metrics": work.estimates(names, other)}
         ours, theirs = work.pair(first, answers), work.pair(first, other)
         if ours is not None and theirs is not None:
-            found.comparison[name] = compare(first, ours[0], ours[1], theirs[1]).to_dict()
+            found.comparison[name] = compare(
+                first,
+                ours[0],
+                ours[1],
+                theirs[1],
+                name_a="this model",
+                name_b=system_name(name),
+            ).to_dict()
 
 
 def _trained_baselines(
     work: _Work, train: Dataset, test: Dataset, base: str
 ) -> Mapping[str, Answers]:
     report = work.progress or (lambda what, done, total: None)
-    made = {}
-    steps: list[tuple[str, str, Callable[[], Any]]] = [
-        ("majority", "Baseline: majority", lambda: majority(train, test)),
-        ("tfidf_logistic", "Baseline: TF-IDF", lambda: tfidf_logistic(train, test)),
+    steps: list[tuple[str, Callable[[], Baseline]]] = [
+        ("Baseline: majority", lambda: majority(train, test)),
+        ("Baseline: TF-IDF", lambda: tfidf_logistic(train, test)),
     ]
     if base and inspect_model(model_folder(base)).kind == "encoder":
         folder = model_folder(base)
         steps.append(
-            (
-                "embedding_logistic",
-                "Baseline: frozen embeddings",
-                lambda: embedding_logistic(train, test, folder),
-            )
+            ("Baseline: frozen embeddings", lambda: embedding_logistic(train, test, folder))
         )
-    for number, (name, what, measure) in enumerate(steps):
+    made = {}
+    for number, (what, measure) in enumerate(steps):
         report(what, number, len(steps))
-        baseline = measure()
-        made[name] = Answers(baseline.predictions, baseline.probabilities, baseline.classes or ())
+        found = measure()
+        made[found.name] = Answers(found.predictions, found.probabilities, found.classes or ())
         report(what, number + 1, len(steps))
     return made
 

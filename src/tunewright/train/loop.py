@@ -90,6 +90,10 @@ class Job:
     accelerator: Accelerator
     metric: str = "loss"
     diagnoses: list[Diagnosis] = field(default_factory=list)
+    lengths: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lengths = [len(example) for example in self.train]
 
     @property
     def global_batch(self) -> int:
@@ -130,7 +134,7 @@ def run_loop(job: Job, state: LoopState, journal: Journal, observer: Observer) -
         if recipe.warmup_steps is not None
         else math.ceil(recipe.warmup_ratio * total)
     )
-    lengths = [len(example) for example in job.train]
+    lengths = job.lengths
     module = job.accelerator.prepare(job.forward)
     module.train()
     observer.training_started(state, total)
@@ -225,7 +229,14 @@ def accumulate_gradients(job: Job, module: Any, rows: Sequence[int]) -> float:
     accelerator = job.accelerator
     size = job.recipe.per_device_train_batch_size
     assert size is not None
-    passes = micro_batches(rows, size, accelerator.process_index, accelerator.num_processes)
+    passes = micro_batches(
+        rows,
+        size,
+        accelerator.process_index,
+        accelerator.num_processes,
+        lengths=job.lengths,
+        max_tokens=job.recipe.max_tokens_per_pass,
+    )
     count = sum(job.train[i].trained_tokens for i in rows)
     total = 0.0
     for number, micro in enumerate(passes):
