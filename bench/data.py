@@ -1,0 +1,220 @@
+"""Measure the data room: near copies, leakage, label errors, personal data, reading, splitting.
+
+    python bench/data.py [--quick] [--json]
+
+Real rows come from the data catalogue (fetched once), and from `../shared/data` where it is there.
+Faults are planted into them with fixed seeds, so every figure can be repeated. The last line is
+one JSON object: `{"figures": {...}, "machine": {...}}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import string
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunewright.artifacts import environment
+from tunewright.config.task import Task
+from tunewright.data.audit import audit
+from tunewright.data.catalogue import CATALOGUE
+from tunewright.data.duplicates import near_pairs, normal_text
+from tunewright.data.records import Dataset, Record, Splits
+from tunewright.data.sources import load
+from tunewright.data.split import split
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+ALIKE = 0.4
+"""Real rows that share this much of their words (plain Jaccard) are kept out of the planted set, so
+that a pair found there is either planted or false. It is not the measure under test."""
+
+Figures = dict[str, dict[str, Any]]
+
+
+def figure(value: float, goal: float | None, better: str, spread: Sequence[float] = ()) -> dict:
+    """One measured figure in the form that every bench prints."""
+    found = {"value": round(value, 4), "goal": goal, "better": better}
+    return found | ({"spread": [round(s, 4) for s in (min(spread), max(spread))]} if spread else {})
+
+
+def repeated(work: Callable[[], Any], times: int) -> list[float]:
+    """Seconds of each run, after one that warms up."""
+    work()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def real_texts() -> list[str]:
+    """Different short English texts: the catalogue's, and the shared sets' where they are there."""
+    texts = [r.text for name in CATALOGUE for r in load(name)]
+    for name in ("tweet_sentiment", "goemotions_group", "banking77"):
+        if (SHARED / name).is_dir():
+            texts += [record.text for record in load(SHARED / name)]
+    return list({normal_text(text): text for text in texts}.values())
+
+
+def unlike(texts: Sequence[str], count: int, seed: int) -> list[str]:
+    """Up to `count` texts of four words and more, no two of which share many words."""
+    import numpy as np
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    chosen = [text for text in texts if len(normal_text(text).split()) >= 4]
+    random.Random(seed).shuffle(chosen)
+    chosen = chosen[: int(count * 1.3)]
+    sets = (
+        CountVectorizer(binary=True, token_pattern=r"\w+").fit_transform(chosen).astype("float32")
+    )
+    sizes = np.asarray(sets.sum(axis=1)).ravel()
+    taken = np.ones(len(chosen), dtype=bool)
+    for first in range(0, len(chosen), 500):
+        shared = (sets[first : first + 500] @ sets.T).tocoo()
+        rows = shared.row + first
+        alike = shared.data / (sizes[rows] + sizes[shared.col] - shared.data)
+        taken[rows[(alike >= ALIKE) & (shared.col < rows)]] = False
+    return [text for text, good in zip(chosen, taken, strict=True) if good][:count]
+
+
+def typos(text: str, noise: random.Random) -> str:
+    letters = list(text)
+    for _ in range(max(1, len(letters) // 40)):
+        place = noise.randrange(len(letters))
+        letters[place] = noise.choice(string.ascii_lowercase)
+    return "".join(letters)
+
+
+def word_edits(text: str, noise: random.Random, words: Sequence[str]) -> str:
+    found = text.split()
+    for _ in range(max(1, len(found) // 10)):
+        place = noise.randrange(len(found))
+        kind = noise.randrange(3)
+        if kind == 0:
+            found[place] = noise.choice(words)
+        elif kind == 1:
+            found.insert(place, noise.choice(words))
+        elif len(found) > 4:
+            del found[place]
+    return " ".join(found)
+
+
+def reordered(text: str, noise: random.Random) -> str:
+    found = text.split()
+    place = noise.randrange(1, len(found))
+    return " ".join(found[place:] + found[:place])
+
+
+def recased(text: str, noise: random.Random) -> str:
+    return noise.choice([str.upper, str.lower, str.title])(text)
+
+
+def repunctuated(text: str, noise: random.Random) -> str:
+    if noise.random() < 0.5:
+        return "".join(letter for letter in text if letter not in ".,!?;:'\"")
+    return text + noise.choice(["!!!", "...", " :)", " ?!"])
+
+
+def disguised(text: str, noise: random.Random, words: Sequence[str]) -> str:
+    """A copy with one to three kinds of edit."""
+    edits: list[Callable[[str], str]] = [
+        lambda t: typos(t, noise),
+        lambda t: word_edits(t, noise, words),
+        lambda t: reordered(t, noise),
+        lambda t: recased(t, noise),
+        lambda t: repunctuated(t, noise),
+    ]
+    for edit in noise.sample(edits, noise.choice([1, 1, 2, 3])):
+        text = edit(text)
+    return text
+
+
+def near_copies(texts: Sequence[str], quick: bool) -> Figures:
+    """Recall and precision on planted copies, in pairs, and over a split's border."""
+    count, planted_count = (6000, 2000) if quick else (20_000, 4000)
+    recalls, precisions, leaks, sure = [], [], [], []
+    for seed in range(1 if quick else 3):
+        base = unlike(texts, count, seed)
+        noise = random.Random(seed)
+        words = [word for text in base[:2000] for word in text.split()]
+        origins = noise.sample(range(len(base)), planted_count)
+        planted = [disguised(base[origin], noise, words) for origin in origins]
+        truth = {(origin, len(base) + i) for i, origin in enumerate(origins)}
+        pairs = near_pairs([*base, *planted])
+        found = set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+        recalls.append(len(found & truth) / len(truth))
+        precisions.append(len(found & truth) / len(found))
+        own = noise.sample(sorted(set(range(len(base))) - set(origins)), 2000)
+        recall, precision = leakage(base, planted, own)
+        leaks.append(recall)
+        sure.append(precision)
+    return {
+        "near_copy_recall": figure(sum(recalls) / len(recalls), 0.95, "higher", recalls),
+        "near_copy_precision": figure(
+            sum(precisions) / len(precisions), 0.95, "higher", precisions
+        ),
+        "leakage_recall": figure(sum(leaks) / len(leaks), 0.95, "higher", leaks),
+        "leakage_precision": figure(sum(sure) / len(sure), 0.95, "higher", sure),
+    }
+
+
+def leakage(base: Sequence[str], planted: Sequence[str], own: Sequence[int]) -> tuple[float, float]:
+    """The audit's leakage findings on a test part of planted copies and of rows of its own."""
+    held_out = set(own)
+    train = [Record(text=text) for i, text in enumerate(base) if i not in held_out]
+    test = [Record(text=text) for text in planted] + [Record(text=base[i]) for i in own]
+    parts = (Dataset(Task.TEXT, tuple(rows)) for rows in (train, (), test))
+    found = audit(Splits(*parts)).findings
+    places = {place for f in found if f.id.startswith("leakage") for place in f.places}
+    true = sum(("test", i) in places for i in range(len(planted)))
+    return true / len(planted), true / max(1, len(places))
+
+
+def speed(texts: Sequence[str], quick: bool) -> Figures:
+    """Rows a second of the parts of the data room that look at every row."""
+    times = 2 if quick else 3
+    tweets = list(texts)[:20_000]
+    near = [len(tweets) / s for s in repeated(lambda: near_pairs(tweets), times)]
+    many = list(texts)[: 20_000 if quick else 100_000]
+    records = tuple(Record(text=t, label="ab"[i % 2], row=i + 1) for i, t in enumerate(many))
+    dataset = Dataset(Task.CLASSIFICATION, records)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        path.write_text("".join(json.dumps(r.to_row()) + "\n" for r in records), encoding="utf-8")
+        reading = repeated(lambda: load(path), times)
+    cutting = repeated(lambda: split(dataset, 0.1, 0.1), 1)
+    checking = repeated(lambda: audit(split(dataset, 0.1, 0.1)), 1)
+    return {
+        "near_copy_rows_per_second": figure(max(near), 20_000, "higher", near),
+        "read_rows_per_second": figure(len(many) / min(reading), None, "higher"),
+        "split_rows_per_second": figure(len(many) / min(cutting), None, "higher"),
+        f"read_split_audit_seconds_{len(many)}_rows": figure(
+            min(reading) + min(checking), 90 * len(many) / 100_000, "lower"
+        ),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rows and repeats")
+    parser.add_argument("--json", action="store_true", help="print only the last line")
+    options = parser.parse_args()
+    texts = real_texts()
+    random.Random(0).shuffle(texts)
+    figures: Figures = {}
+    for measure in (near_copies, speed):
+        for name, found in measure(texts, options.quick).items():
+            figures[name] = found
+            if not options.json:
+                print(f"{name:40} {found['value']:>12,} goal {found['goal']}", flush=True)
+    print(json.dumps({"figures": figures, "machine": environment()}))
+
+
+if __name__ == "__main__":
+    main()
