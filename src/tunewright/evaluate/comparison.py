@@ -149,7 +149,8 @@ def _shared_metric(scored: Sequence[_Candidate]) -> str | None:
     every = [m for c in scored for m in c.metrics]
     most = max(every.count(m) for m in every)
     shared = {m: c.metrics[m] for c in scored for m in c.metrics if every.count(m) == most}
-    tests = next((c.evaluation["comparison"] for c in scored if c.evaluation.get("comparison")), {})
+    found = (c.evaluation["comparison"] for c in scored if c.evaluation.get("comparison"))
+    tests: Mapping[str, Any] = next(found, {})
     return primary_metric({"metrics": shared, "comparison": tests})
 
 

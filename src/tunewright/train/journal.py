@@ -40,6 +40,16 @@ class Journal:
         self._handle.close()
 
 
+class Silence:
+    """The journal of a process that is not the main one of its group: it keeps nothing."""
+
+    def write(self, event: str, step: int, **values: Any) -> None:
+        """Keep nothing."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 def read_journal(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's journal. A last line cut short by a crash is left out."""
     path = folder / JOURNAL

@@ -34,7 +34,7 @@ from tunewright.train.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from tunewright.train.journal import Journal
+from tunewright.train.journal import Journal, Silence
 from tunewright.train.optim import MasterAdamW
 from tunewright.train.schedule import rate_factor
 from tunewright.train.validate import validation_scores
@@ -120,7 +120,9 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
-def run_loop(job: Job, state: LoopState, journal: Journal, observer: Observer) -> LoopState:
+def run_loop(
+    job: Job, state: LoopState, journal: Journal | Silence, observer: Observer
+) -> LoopState:
     """Train from `state` to the end and leave the best or last weights in the model.
 
     Raises:
@@ -140,6 +142,7 @@ def run_loop(job: Job, state: LoopState, journal: Journal, observer: Observer) -
     observer.training_started(state, total)
     began = time.monotonic() - state.seconds
     skipped_in_a_row = 0
+    checkpointed = state.step
     epoch_done, order = -1, []
 
     def tell(event: str, **values: Any) -> None:
@@ -196,14 +199,15 @@ def run_loop(job: Job, state: LoopState, journal: Journal, observer: Observer) -
                 last and recipe.load_best_model_at_end
             ):
                 save(job, state)
+                checkpointed = state.step
                 tell("checkpoint", path=checkpoint_folder(job.folder, state.step).name)
             patience = recipe.early_stopping_patience
             if patience is not None and state.stale_scores >= patience:
                 tell("early_stopping", best_step=state.best_step, best_score=state.best_score)
                 break
-            if stop_requested() and not last:
+            if not last and _any_process(job.accelerator, stop_requested()):
                 path = checkpoint_folder(job.folder, state.step)
-                if not path.exists():
+                if checkpointed != state.step:
                     save(job, state)
                 tell("interrupted", path=path.name)
                 raise Interrupted(
@@ -215,6 +219,16 @@ def run_loop(job: Job, state: LoopState, journal: Journal, observer: Observer) -
         job.load_weights(checkpoint_folder(job.folder, state.best_step))
         tell("best_loaded", best_step=state.best_step, best_score=state.best_score)
     return state
+
+
+def _any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether any process says so: all must stop after the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    import torch
+
+    flags = torch.tensor(int(flag), device=accelerator.device)
+    return bool(accelerator.reduce(flags, "sum"))
 
 
 def accumulate_gradients(job: Job, module: Any, rows: Sequence[int]) -> float:

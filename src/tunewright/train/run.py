@@ -7,7 +7,8 @@ and leave it in a state that its manifest describes, however they end.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,12 +52,13 @@ from tunewright.train.checkpoint import (
     load_state,
     newest_whole,
 )
-from tunewright.train.journal import JOURNAL, Journal, read_journal
+from tunewright.train.journal import JOURNAL, Journal, Silence, read_journal
 from tunewright.train.loop import Job, Observer, note, run_loop, steps_of
 from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.watch import at_chance
 
 if TYPE_CHECKING:
+    from accelerate import PartialState
     from transformers import PreTrainedTokenizerFast
 
 RECIPE = "recipe.yaml"
@@ -244,18 +246,41 @@ def start(
     """
     recipe = prepared.recipe
     folder = Path(recipe.output_dir)
-    _refuse_other_content(folder)
-    require_space(folder, _space_needed(prepared), "The run")
+    processes = processes_of(recipe)
+    with _held(folder, processes, prepared):
+        if processes.is_main_process:
+            artifact = Artifact.create(
+                folder, "run", recipe.model_dump(mode="json"), {}, recipe.seed
+            )
+            write_dataset(prepared.splits, folder / DATA)
+            atomic_write(folder / RECIPE, dump_recipe(recipe))
+            for name, content in (notes or {}).items():
+                write_json(folder / name, content)
+            artifact.parents = hash_files(folder / DATA) | hash_weights(prepared.facts.folder)
+            artifact.results["reasons"] = prepared.reasons
+            artifact.write()
+        processes.wait_for_everyone()
+        return _train(prepared, Artifact.open(folder, "run"), None, observer)
+
+
+def processes_of(recipe: Recipe) -> PartialState:
+    """This process's place among those that train together; alone when none launched it."""
+    from accelerate import PartialState
+
+    return PartialState(cpu=pick_device(recipe.device).type == "cpu")
+
+
+@contextmanager
+def _held(folder: Path, processes: PartialState, prepared: Prepared | None) -> Iterator[None]:
+    """Hold the run's folder for the group; `prepared` is given for a new run."""
+    if not processes.is_main_process:
+        yield
+        return
+    if prepared is not None:
+        _refuse_other_content(folder)
+        require_space(folder, _space_needed(prepared), "The run")
     with locked(folder):
-        artifact = Artifact.create(folder, "run", recipe.model_dump(mode="json"), {}, recipe.seed)
-        write_dataset(prepared.splits, folder / DATA)
-        atomic_write(folder / RECIPE, dump_recipe(recipe))
-        for name, content in (notes or {}).items():
-            write_json(folder / name, content)
-        artifact.parents = hash_files(folder / DATA) | hash_weights(prepared.facts.folder)
-        artifact.results["reasons"] = prepared.reasons
-        artifact.write()
-        return _train(prepared, artifact, None, observer)
+        yield
 
 
 def resume(folder: Path, observer: Observer, checkpoint: Path | None = None) -> RunResult:
@@ -271,8 +296,9 @@ def resume(folder: Path, observer: Observer, checkpoint: Path | None = None) -> 
     artifact = Artifact.open(folder, "run")
     if artifact.status == "done":
         return finished_result(folder)
-    with locked(folder):
-        recipe = load_recipe(folder / RECIPE)
+    recipe = load_recipe(folder / RECIPE)
+    processes = processes_of(recipe)
+    with _held(folder, processes, None):
         splits = load_splits(str(folder / DATA), task=recipe.task or "auto")
         # The recipe is resolved and the rows were sampled when the run began.
         prepared = prepare(
@@ -288,10 +314,12 @@ def resume(folder: Path, observer: Observer, checkpoint: Path | None = None) -> 
                 folder,
                 lambda path, wrong: damaged.append({"path": path.name, "damage": wrong}),
             )
-        artifact.status, artifact.error = "running", None
-        if damaged:
-            artifact.results["damaged_checkpoints"] = damaged
-        artifact.write()
+        processes.wait_for_everyone()
+        if processes.is_main_process:
+            artifact.status, artifact.error = "running", None
+            if damaged:
+                artifact.results["damaged_checkpoints"] = damaged
+            artifact.write()
         return _train(prepared, artifact, checkpoint, observer)
 
 
@@ -360,7 +388,8 @@ def _train(
 ) -> RunResult:
     folder = artifact.folder
     reset_peak_memory()
-    with artifact.recording():
+    main = processes_of(prepared.recipe).is_main_process
+    with artifact.recording() if main else nullcontext():
         job = build_job(prepared, folder)
         state = LoopState()
         if checkpoint is not None:
@@ -368,21 +397,24 @@ def _train(
             job.load_weights(checkpoint)
             job.optimizer.load_state_tensors(load_optimizer(checkpoint))
         resuming = (folder / JOURNAL).exists()
-        journal = Journal(folder, state.step if resuming else None)
+        job.accelerator.wait_for_everyone()
+        journal = Journal(folder, state.step if resuming else None) if main else Silence()
         if resuming:
             journal.write("resume", state.step, checkpoint=checkpoint.name if checkpoint else None)
         try:
             state = run_loop(job, state, journal, observer)
             _look_back(job, state, prepared, journal)
         except Interrupted as stopped:
-            artifact.finish("interrupted", error=str(stopped))
+            if main:
+                artifact.finish("interrupted", error=str(stopped))
             raise
         finally:
             journal.close()
         results = _results(prepared, job, state)
-        if job.accelerator.is_main_process:
+        if main:
             _save_finished(job, folder)
             artifact.finish("done", **results)
+        job.accelerator.wait_for_everyone()
     return RunResult(folder, results["metrics"], artifact.results)
 
 
@@ -505,7 +537,7 @@ def _save_finished(job: Job, folder: Path) -> None:
     scratch.rmdir()
 
 
-def _look_back(job: Job, state: LoopState, prepared: Prepared, journal: Journal) -> None:
+def _look_back(job: Job, state: LoopState, prepared: Prepared, journal: Journal | Silence) -> None:
     """Diagnoses that need the whole run."""
     if prepared.task is not Task.CLASSIFICATION:
         return

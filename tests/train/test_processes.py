@@ -1,0 +1,51 @@
+"""Two processes train as one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tunewright.train.journal import read_journal
+
+
+def train(recipe: dict[str, Any], folder: Path, processes: int) -> list[tuple[float, float]]:
+    path = folder.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(recipe | {"output_dir": str(folder)}))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc_per_node", str(processes)] if processes > 1 else []
+    command = launcher if processes > 1 else [sys.executable]
+    done = subprocess.run(
+        [*command, "-m", "tunewright", "train", str(path), "--json"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "done"
+    return [(x["loss"], x["grad_norm"]) for x in read_journal(folder) if x["event"] == "step"]
+
+
+def test_two_processes_of_four_rows_are_one_of_eight(
+    tiny_decoder: Path, instruction_file: Path, tmp_path: Path
+) -> None:
+    recipe = {
+        "model": str(tiny_decoder),
+        "method": "full",
+        "dtype": "float32",
+        "device": "cpu",
+        "data": {"train": str(instruction_file), "validation": 0.2},
+        "num_train_epochs": 2,
+        "learning_rate": 1e-3,
+    }
+    one = train(recipe | {"per_device_train_batch_size": 8}, tmp_path / "one", 1)
+    two = train(recipe | {"per_device_train_batch_size": 4}, tmp_path / "two", 2)
+    np.testing.assert_allclose(one, two, rtol=2e-4)
