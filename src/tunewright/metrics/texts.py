@@ -20,7 +20,8 @@ from tunewright.metrics.sufficient import Floats, Sufficient, as_list, mean_of, 
 _CHRF_ORDERS = 6
 _CHRF_BETA = 2
 _BLEU_ORDERS = 4
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
+_NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
+"""A minus after a letter or digit is a dash; commas count only between groups of three."""
 
 
 def _texts(references: Any, predictions: Any) -> tuple[list[str], list[str]]:

@@ -1,0 +1,187 @@
+"""Every metric equals the library that defines it, on random rows, to 1e-6."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU, CHRF, TER
+from scipy import stats
+from sklearn import metrics as sk
+from sklearn.preprocessing import MultiLabelBinarizer
+
+from tunewright.metrics import get_metric
+
+CASES = 150
+WORDS = ["the", "cat", "sat", "on", "a", "mat", "Hello,", "world!", "naïve", "3.5%", "x", "(ok)"]
+
+
+def labels(rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    n, k = int(rng.integers(1, 60)), int(rng.integers(1, 7))
+    classes = np.array([f"class {i}" for i in range(k)])
+    truth = rng.choice(classes, n)
+    guess = np.where(rng.random(n) < rng.random(), truth, rng.choice(classes, n))
+    return truth.tolist(), guess.tolist()
+
+
+LABEL_METRICS: dict[str, Callable[[Any, Any], float]] = {
+    "accuracy": sk.accuracy_score,
+    "balanced_accuracy": sk.balanced_accuracy_score,
+    "macro_f1": lambda r, p: sk.f1_score(r, p, average="macro"),
+    "micro_f1": lambda r, p: sk.f1_score(r, p, average="micro"),
+    "precision": lambda r, p: sk.precision_score(r, p, average="macro", zero_division=0),
+    "recall": lambda r, p: sk.recall_score(r, p, average="macro", zero_division=0),
+    "mcc": sk.matthews_corrcoef,
+}
+
+
+@pytest.mark.parametrize("name", LABEL_METRICS)
+def test_label_metrics_equal_scikit_learn(name: str) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(CASES):
+        truth, guess = labels(rng)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = LABEL_METRICS[name](truth, guess)
+        assert get_metric(name).compute(truth, guess) == pytest.approx(expected, abs=1e-9)
+
+
+SET_METRICS: dict[str, Callable[[Any, Any], float]] = {
+    "subset_accuracy": sk.accuracy_score,
+    "hamming_loss": sk.hamming_loss,
+    "macro_f1": lambda r, p: sk.f1_score(r, p, average="macro"),
+    "micro_f1": lambda r, p: sk.f1_score(r, p, average="micro"),
+    "precision": lambda r, p: sk.precision_score(r, p, average="macro", zero_division=0),
+    "recall": lambda r, p: sk.recall_score(r, p, average="macro", zero_division=0),
+}
+
+
+@pytest.mark.parametrize("name", SET_METRICS)
+def test_label_set_metrics_equal_scikit_learn(name: str) -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(CASES):
+        n, k = int(rng.integers(1, 40)), int(rng.integers(2, 6))
+        truth = [tuple(f"t{j}" for j in range(k) if rng.random() < 0.4) for _ in range(n)]
+        truth[0] = ("t0", "t1")  # scikit-learn takes one column for two classes
+        guess = [row if rng.random() < 0.5 else ("t0",) for row in truth]
+        binarizer = MultiLabelBinarizer().fit([*truth, *guess])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = SET_METRICS[name](binarizer.transform(truth), binarizer.transform(guess))
+        assert get_metric(name).compute(truth, guess) == pytest.approx(expected, abs=1e-9)
+
+
+def probabilities(rng: np.random.Generator, k: int) -> tuple[Any, Any]:
+    n = int(rng.integers(2 * k, 60))
+    truth = np.concatenate([np.arange(k), rng.integers(0, k, n - k)])
+    p = rng.dirichlet(np.ones(k), n).round(1 if rng.random() < 0.5 else 6)
+    p[:, 0] += 1 - p.sum(axis=1)  # rounding makes ties, the sum stays 1
+    return truth, np.abs(p)
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_areas_and_log_loss_equal_scikit_learn(k: int) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(CASES):
+        truth, p = probabilities(rng, k)
+        p = p / p.sum(axis=1, keepdims=True)
+        scores = p[:, 1] if k == 2 else p
+        expected = {
+            "roc_auc": sk.roc_auc_score(truth, scores, multi_class="ovr"),
+            "pr_auc": sk.average_precision_score(truth, scores),
+            "log_loss": sk.log_loss(truth, p, labels=range(k)),
+        }
+        for name, value in expected.items():
+            assert get_metric(name).compute(truth, p) == pytest.approx(value, abs=1e-6), name
+
+
+def test_one_column_of_probabilities_is_the_second_class() -> None:
+    truth, p = [0, 1, 1, 0], np.array([0.2, 0.9, 0.4, 0.6])
+    for name in ("roc_auc", "pr_auc", "log_loss", "ece"):
+        both = np.stack([1 - p, p], axis=1)
+        assert get_metric(name).compute(truth, p) == get_metric(name).compute(truth, both)
+
+
+NUMBER_METRICS: dict[str, Callable[[Any, Any], float]] = {
+    "mse": sk.mean_squared_error,
+    "mae": sk.mean_absolute_error,
+    "rmse": sk.root_mean_squared_error,
+    "r2": sk.r2_score,
+    "pearson": lambda r, p: stats.pearsonr(r, p).statistic,
+    "spearman": lambda r, p: stats.spearmanr(r, p).statistic,
+}
+
+
+@pytest.mark.parametrize("name", NUMBER_METRICS)
+def test_number_metrics_equal_scikit_learn_and_scipy(name: str) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(CASES):
+        n = int(rng.integers(3, 60))
+        offset, scale = rng.normal() * 100, 10 ** rng.uniform(-3, 3)
+        truth = rng.normal(size=n).round(1) * scale + offset
+        truth[:2] = offset, offset + scale
+        guess = truth + rng.normal(size=n).round(1) * scale
+        guess[:2] = offset - scale, offset + 2 * scale
+        expected = NUMBER_METRICS[name](truth, guess)
+        assert get_metric(name).compute(truth, guess) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def texts(rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    refs, preds = [], []
+    for _ in range(int(rng.integers(1, 6))):
+        words = rng.choice(WORDS, int(rng.integers(1, 12))).tolist()
+        changed = [w if rng.random() < 0.7 else str(rng.choice(WORDS)) for w in words]
+        refs.append(" ".join(words))
+        preds.append(" ".join(changed[: int(rng.integers(0, len(changed) + 1))]))
+    return refs, preds
+
+
+SACREBLEU = {"bleu": BLEU, "chrf": CHRF, "ter": TER}
+
+
+@pytest.mark.parametrize("name", SACREBLEU)
+def test_corpus_scores_equal_sacrebleu(name: str) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(CASES):
+        refs, preds = texts(rng)
+        expected = SACREBLEU[name]().corpus_score(preds, [refs]).score
+        assert get_metric(name).compute(refs, preds) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["rouge1", "rouge2", "rougeL"])
+def test_rouge_equals_rouge_score(name: str) -> None:
+    rng = np.random.default_rng(6)
+    scorer = RougeScorer([name])
+    for _ in range(CASES):
+        refs, preds = texts(rng)
+        each = [scorer.score(r, p)[name].fmeasure for r, p in zip(refs, preds, strict=True)]
+        assert get_metric(name).compute(refs, preds) == pytest.approx(np.mean(each), abs=1e-9)
+
+
+def test_entity_f1_equals_seqeval_in_strict_mode() -> None:
+    seqeval = pytest.importorskip("seqeval.metrics")
+    scheme = pytest.importorskip("seqeval.scheme").IOB2
+    rng = np.random.default_rng(7)
+    for _ in range(CASES):
+        refs, preds = [], []
+        for _ in range(int(rng.integers(1, 5))):
+            n = int(rng.integers(1, 15))
+            row: list[str] = []
+            while len(row) < n:
+                kind = rng.choice(["PER", "ORG"])
+                row += (
+                    ["O"]
+                    if rng.random() < 0.4
+                    else [f"B-{kind}"] + [f"I-{kind}"] * (int(rng.integers(0, 3)))
+                )
+            refs.append(row[:n])
+            tags = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG"]
+            preds.append([t if rng.random() < 0.7 else str(rng.choice(tags)) for t in row[:n]])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = seqeval.f1_score(refs, preds, mode="strict", scheme=scheme, zero_division=0)
+        assert get_metric("entity_f1").compute(refs, preds) == pytest.approx(expected, abs=1e-9)
