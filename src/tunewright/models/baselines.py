@@ -133,7 +133,9 @@ def embedding_logistic(
     began = time.perf_counter()
     labels = _labels(train, test)
     encoder = _Encoder(Path(encoder_path), batch_size, max_length)
-    found = _linear(train, labels, encoder.features(train.records), encoder.features(test.records))
+    pairs = any(record.text_pair is not None for record in train)
+    train_x, test_x = (encoder.features(part.records, pairs) for part in (train, test))
+    found = _linear(train, labels, train_x, test_x)
     return Baseline("embedding_logistic", *found, seconds=time.perf_counter() - began)
 
 
@@ -226,10 +228,10 @@ class _Encoder:
         self._max_length = min(max_length, limit)
         self._batch_size = batch_size
 
-    def features(self, records: Sequence[Record]) -> Floats:
-        """[n x d], or [n x 4d] when any record is a pair."""
+    def features(self, records: Sequence[Record], pairs: bool) -> Floats:
+        """[n x d], or [n x 4d] for pairs of texts."""
         first = self._embed([record.text or record.plain_text for record in records])
-        if all(record.text_pair is None for record in records):
+        if not pairs:
             return first
         second = self._embed([record.text_pair or "" for record in records])
         return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)
@@ -241,16 +243,22 @@ class _Encoder:
         encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         order = sorted(range(len(texts)), key=lambda i: lengths[i])
+        fill = dict.fromkeys(encoded, 0) | {"input_ids": int(self._tokenizer.pad_token_id)}
         found = np.zeros((len(texts), self._model.config.hidden_size))
         with torch.inference_mode():
             for start in range(0, len(order), self._batch_size):
                 rows = order[start : start + self._batch_size]
-                batch = self._tokenizer.pad(
-                    {key: [values[i] for i in rows] for key, values in encoded.items()},
-                    return_tensors="pt",
-                )
+                longest = max(lengths[i] for i in rows)
+                batch = {
+                    key: torch.tensor([_padded(values[i], longest, fill[key]) for i in rows])
+                    for key, values in encoded.items()
+                }
                 found[rows] = _mean_pooled(self._model, batch).double().numpy()
         return found
+
+
+def _padded(ids: list[int], length: int, fill: int) -> list[int]:
+    return ids + [fill] * (length - len(ids))
 
 
 def _mean_pooled(model: PreTrainedModel, batch: Any) -> torch.Tensor:
