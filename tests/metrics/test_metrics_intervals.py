@@ -40,7 +40,9 @@ def test_a_resample_scores_what_its_repeated_rows_score(name: str) -> None:
         times = rng.multinomial(n, np.full(n, 1 / n), size=5)
         times[:, :3] += 1  # so that every class keeps a row
         for row in times:
-            weights = np.bincount(sufficient.unit, weights=row, minlength=sufficient.units)
+            weights = np.bincount(sufficient.unit, weights=row, minlength=sufficient.units).astype(
+                float
+            )
             direct = metric.compute(
                 metric_rows.repeated(refs, row), metric_rows.repeated(preds, row)
             )
@@ -199,6 +201,11 @@ def test_a_higher_confidence_is_wider() -> None:
         rows = classes(0.7)(100, np.random.default_rng(11))
         narrow, wide = (estimate(name, *rows, confidence=c) for c in (0.8, 0.99))
         assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_one_row_has_a_value_and_no_bootstrap_interval() -> None:
+    assert math.isnan(estimate("mae", [1.0], [2.0]).low)
+    assert estimate("accuracy", ["a"], ["a"]).low == pytest.approx(0.2065, abs=1e-4)
 
 
 def test_wrong_calls_are_refused() -> None:

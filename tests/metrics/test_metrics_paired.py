@@ -97,10 +97,11 @@ def classifiers(n: int, rng: np.random.Generator) -> tuple[Any, Any, Any]:
     """Two equally good classifiers that err on the same kind of rows."""
     truth = rng.choice(3, n, p=[0.5, 0.3, 0.2])
     right = np.where(rng.random(n) < 0.5, 0.95, 0.65)
-    return truth, *(
+    a, b = (
         np.where(rng.random(n) < right, truth, (truth + rng.integers(1, 3, n)) % 3)
         for _ in range(2)
     )
+    return truth, a, b
 
 
 def regressors(n: int, rng: np.random.Generator) -> tuple[Any, Any, Any]:
@@ -113,7 +114,8 @@ def regressors(n: int, rng: np.random.Generator) -> tuple[Any, Any, Any]:
 def language_models(n: int, rng: np.random.Generator) -> tuple[Any, Any, Any]:
     tokens = rng.integers(5, 100, n)
     hard = tokens * rng.gamma(9, 0.25, n)
-    return tokens, *(hard * np.exp(rng.normal(0, 0.1, n)) for _ in range(2))
+    a, b = (hard * np.exp(rng.normal(0, 0.1, n)) for _ in range(2))
+    return tokens, a, b
 
 
 EQUAL: list[tuple[str, Draw]] = [

@@ -130,12 +130,10 @@ def test_a_label_that_every_row_has_is_always_predicted() -> None:
 
 
 def test_linear_models_learn_numbers(encoder: Path) -> None:
-    few = reviews(Task.REGRESSION, (5.0, 1.0))
-    train = Dataset(few.task, few.records * 10)
-    test = dataset(Task.REGRESSION, [("great day", 5.0), ("awful day", 1.0)])
-    for found in (tfidf_logistic(train, test), embedding_logistic(train, test, encoder)):
-        high, low = found.predictions
-        assert high > 3.5 > 2.5 > low
+    train = reviews(Task.REGRESSION, (5.0, 1.0))
+    truth = [record.label for record in train]
+    for found in (tfidf_logistic(train, train), embedding_logistic(train, train, encoder)):
+        assert get_metric("pearson").compute(truth, found.predictions) > 0.9
         assert found.probabilities is None
         assert found.classes == []
 

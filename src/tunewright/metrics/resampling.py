@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tunewright.errors import DataError
 from tunewright.metrics.sufficient import Floats, Ints, Sufficient, as_list
@@ -22,7 +23,7 @@ RESAMPLES = 2000
 _CHUNK = 2_000_000
 """Largest number of counts held at once: 16 MB in float64."""
 
-Groups = Sequence[Any]
+Groups = Sequence[Any] | NDArray[Any]
 
 
 def group_ids(groups: Groups | None, n: int) -> Ints | None:
