@@ -206,7 +206,7 @@ def compare(
         predictions_b = chosen.comparable(predictions_b)
     both = joint(chosen.sufficient, references, predictions_a, predictions_b)
     pair = _Pair(both, n, members)
-    difference = pair.difference(pair.rows.atom_counts[None])[0]
+    difference = float(pair.difference(pair.rows.atom_counts[None])[0])
     if math.isnan(difference):
         raise DataError(f"{chosen.name} is not defined for these {n} rows.")
     if chosen.proportion and members is None:
@@ -219,7 +219,7 @@ def compare(
         low, high = _symmetric_interval(difference, error, pair.rows.draws, confidence)
         p, test = pair.permutation(difference, resamples, seed + 1), "paired permutation"
     detectable = minimum_detectable_effect(error, confidence=confidence)
-    found = Comparison(chosen.name, float(difference), low, high, p, test, n, detectable, "")
+    found = Comparison(chosen.name, difference, low, high, p, test, n, detectable, "")
     return replace(found, verdict=_verdict(found, chosen, confidence, name_a, name_b))
 
 
