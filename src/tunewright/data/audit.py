@@ -65,6 +65,7 @@ def audit(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     max_length: int | None = None,
+    wrong_labels: bool = False,
 ) -> Audit:
     """Examine every row.
 
@@ -72,6 +73,8 @@ def audit(
         data: parts of a data set, or one data set, which counts as training rows.
         tokenizer: measure lengths in its tokens; otherwise in characters.
         max_length: longest row in tokens that the model will see; needs `tokenizer`.
+        wrong_labels: also rank training labels that look wrong, by models trained on the words:
+            seconds for ten thousand rows.
     """
     splits = as_splits(data)
     findings: list[Finding] = []
@@ -80,6 +83,8 @@ def audit(
     sizes = _sizes(splits, tokenizer)
     if tokenizer is not None and max_length is not None:
         findings += checks.over_length(splits, sizes, max_length)
+    if wrong_labels:
+        findings += copies.check_suspect_labels(splits)
     order = {severity: rank for rank, severity in enumerate(reversed(SEVERITIES))}
     findings.sort(key=lambda f: (order[f.severity], -f.rows, f.id))
     counts = Counter(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tunewright.data.finding import (
+    EXAMPLES,
     Finding,
     Place,
     Severity,
@@ -16,6 +17,7 @@ from tunewright.data.finding import (
     show_rows,
     shown,
 )
+from tunewright.data.personal import find_personal, mask_personal
 from tunewright.data.records import Record, Splits, Task
 
 FEWEST_ROWS = 500
@@ -271,6 +273,47 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
     )
 
 
+def check_personal(splits: Splits) -> Iterator[Finding]:
+    """Personal data and secrets, which a model may learn by heart. Examples are masked."""
+    kinds: dict[str, list[Place]] = {}
+    for name, part in splits.items():
+        for index, record in enumerate(part):
+            for kind in {piece.kind for piece in find_personal(record.plain_text)}:
+                kinds.setdefault(kind, []).append((name, index))
+    secret = kinds.pop("secret", [])
+    if secret:
+        yield _masked_finding(
+            "secret.key",
+            splits,
+            secret,
+            f"{counted(len(secret), 'row holds', 'rows hold')} what looks like a password or a key "
+            "of a service.",
+            "Revoke it if it is real, and mask it.",
+        )
+    if kinds:
+        places = sorted({place for found in kinds.values() for place in found})
+        each = ", ".join(f"{kind} in {len(kinds[kind]):,}" for kind in sorted(kinds))
+        yield _masked_finding(
+            "personal.data",
+            splits,
+            places,
+            f"{counted(len(places), 'row holds', 'rows hold')} personal data ({each}), which a "
+            "model may learn by heart and repeat.",
+            "Mask it unless the model needs it.",
+        )
+
+
+def _masked_finding(
+    name: str, splits: Splits, places: Sequence[Place], message: str, fix: str
+) -> Finding:
+    examples = tuple(
+        f"{part} row {record_at(splits, (part, index)).row or index + 1}: "
+        f"{shown(mask_personal(record_at(splits, (part, index)).plain_text))!r}"
+        for part, index in places[:EXAMPLES]
+    )
+    return Finding(name, "warning", len(places), message, fix, examples, tuple(places))
+
+
 def over_length(
     splits: Splits, sizes: Mapping[str, Sequence[int]], max_length: int
 ) -> list[Finding]:
@@ -315,4 +358,5 @@ CHECKS: tuple[Callable[[Splits], Iterator[Finding]], ...] = (
     check_labels,
     check_quantity,
     check_encoding,
+    check_personal,
 )

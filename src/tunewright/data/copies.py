@@ -15,6 +15,7 @@ from tunewright.data.finding import (
     show_row,
     shown,
 )
+from tunewright.data.label_errors import FEWEST_ROWS, suspect_labels
 from tunewright.data.records import Record, Splits, Task
 
 _SHORTEST_PROMPT = 20
@@ -205,6 +206,34 @@ def _group_leakage(rows: _Rows) -> Iterator[Finding]:
         if rows.part(other) != rows.part(row):
             leaked[row] = other
     yield from _leakage(rows, "leakage.group", leaked, "the same group as a row of")
+
+
+def check_suspect_labels(splits: Splits) -> list[Finding]:
+    """Training labels that are probably wrong, the most suspect first."""
+    labels = [record.label for record in splits.train if isinstance(record.label, str)]
+    enough = len(labels) >= FEWEST_ROWS and len(set(labels)) > 1
+    if splits.task is not Task.CLASSIFICATION or not enough:
+        return []
+    found = suspect_labels([record.plain_text for record in splits.train], labels)
+    if not found.flagged:
+        return []
+    places = tuple(("train", row) for row in found.flagged)
+    return [
+        Finding(
+            "label.suspect",
+            "info",
+            len(places),
+            f"{counted(len(places), 'training row looks', 'training rows look')} wrongly labelled "
+            "to models that did not see them. About half of such rows usually are.",
+            "Read them, the most suspect first, and correct those that are wrong.",
+            tuple(
+                f"{show_row(splits, place)} is labelled {labels[place[1]]!r}; "
+                f"{found.suggested[place[1]]!r} fits better"
+                for place in places[:EXAMPLES]
+            ),
+            places,
+        )
+    ]
 
 
 CHECKS: tuple[Callable[[Splits], list[Finding]], ...] = (check_copies,)
