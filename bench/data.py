@@ -24,6 +24,8 @@ from tunewright.config.task import Task
 from tunewright.data.audit import audit
 from tunewright.data.catalogue import CATALOGUE
 from tunewright.data.duplicates import near_pairs, normal_text
+from tunewright.data.label_errors import suspect_labels
+from tunewright.data.personal import find_personal
 from tunewright.data.records import Dataset, Record, Splits
 from tunewright.data.sources import load
 from tunewright.data.split import split
@@ -200,6 +202,39 @@ def speed(texts: Sequence[str], quick: bool) -> Figures:
     }
 
 
+def wrong_labels(texts: Sequence[str], quick: bool) -> Figures:
+    """Precision of the first k suspect rows, k being the number of labels flipped."""
+    found: Figures = {}
+    name = str(SHARED / "banking77") if (SHARED / "banking77").is_dir() else "vader-movie-reviews"
+    data = load(f"{name}/train.jsonl" if "banking77" in name else name)
+    for share in (0.05, 0.1):
+        precisions = []
+        for seed in range(1 if quick else 3):
+            noise = random.Random(seed)
+            labels = [str(record.label) for record in data]
+            flipped = set(noise.sample(range(len(labels)), int(share * len(labels))))
+            for row in sorted(flipped):
+                labels[row] = noise.choice([x for x in data.labels if x != labels[row]])
+            ranking = suspect_labels([record.text for record in data], labels).ranking
+            precisions.append(len(set(ranking[: len(flipped)]) & flipped) / len(flipped))
+        mean = sum(precisions) / len(precisions)
+        goal = 0.7 if "banking77" in name else None
+        found[f"label_errors_precision_{share:.0%}"] = figure(mean, goal, "higher", precisions)
+    return found
+
+
+def personal(texts: Sequence[str], quick: bool) -> Figures:
+    """False alarms on real tweets, and speed. Recall is measured by `tests/data/test_personal.py`."""
+    tweets = [record.text for record in load("vader-tweets")]
+    alarms = sum(bool(find_personal(text)) for text in tweets)
+    seconds = repeated(lambda: [find_personal(text) for text in tweets], 3)
+    rates = [len(tweets) / s for s in seconds]
+    return {
+        "personal_alarms_per_1000_tweets": figure(1000 * alarms / len(tweets), 1.0, "lower"),
+        "personal_rows_per_second": figure(max(rates), None, "higher", rates),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rows and repeats")
@@ -208,7 +243,7 @@ def main() -> None:
     texts = real_texts()
     random.Random(0).shuffle(texts)
     figures: Figures = {}
-    for measure in (near_copies, speed):
+    for measure in (near_copies, wrong_labels, personal, speed):
         for name, found in measure(texts, options.quick).items():
             figures[name] = found
             if not options.json:

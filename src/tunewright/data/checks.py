@@ -28,7 +28,7 @@ FEWEST_OF_A_LABEL = 10
 SKEWED = 10
 """Times the most frequent label outnumbers the rarest."""
 
-_MOJIBAKE = re.compile(
+MOJIBAKE = re.compile(
     "\ufffd"
     "|\u00c3[\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u2122]"
     "|\u00e2\u20ac[\u0080-\u00bf\u0152\u0153\u0161\u00a6\u02dc\u2122\u201c\u201d]"
@@ -36,8 +36,8 @@ _MOJIBAKE = re.compile(
     "|\u00f0\u0178[\u0080-\u00bf\u2018-\u2122]"
 )
 """U+FFFD, and UTF-8 that was read as Windows-1252 or Latin-1."""
-_CONTROL = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]")
-_MARKUP = re.compile(
+CONTROL = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]")
+MARKUP = re.compile(
     r"</?(?:a|b|br|div|em|font|h[1-6]|i|img|li|ol|p|script|span|strong|style|table|td|tr|u|ul)"
     r"(?:\s[^<>]*)?/?>|&(?:amp|lt|gt|quot|nbsp|apos|#\d{2,5}|#x[0-9a-f]{2,4});",
     re.IGNORECASE,
@@ -243,7 +243,7 @@ def check_quantity(splits: Splits) -> Iterator[Finding]:
 
 def check_encoding(splits: Splits) -> Iterator[Finding]:
     """Texts that were damaged on their way."""
-    damaged = _places(splits, lambda r: bool(_MOJIBAKE.search(r.plain_text)))
+    damaged = _places(splits, lambda r: bool(MOJIBAKE.search(r.plain_text)))
     yield from _found(
         "encoding.damage",
         "warning",
@@ -253,7 +253,7 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         "\u201c\u00c3\u00a9\u201d for \u201c\u00e9\u201d, or the replacement character \ufffd.",
         "Save the source as UTF-8 and read it again.",
     )
-    control = _places(splits, lambda r: bool(_CONTROL.search(r.plain_text)))
+    control = _places(splits, lambda r: bool(CONTROL.search(r.plain_text)))
     yield from _found(
         "encoding.control",
         "warning",
@@ -262,7 +262,7 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         "{rows} {have} control characters, which no reader sees.",
         "Remove the control characters.",
     )
-    markup = _places(splits, lambda r: bool(_MARKUP.search(r.plain_text)))
+    markup = _places(splits, lambda r: bool(MARKUP.search(r.plain_text)))
     yield from _found(
         "markup.html",
         "info",

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunewright.data.detect import Detection, as_number, is_conversation, parsed_list
+from tunewright.data.detect import Detection
 from tunewright.data.records import Label, Message, Record, Task
 from tunewright.data.table import Table
+from tunewright.data.values import as_number, is_conversation, parsed_list
 from tunewright.errors import DataError
 
 _ROLE_NAMES = {

@@ -6,7 +6,6 @@ module knows the names and shapes in use. It does not know files.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from tunewright.config.task import Task
 from tunewright.data import column_names as names
 from tunewright.data.table import Table
+from tunewright.data.values import as_number, is_conversation, parsed_list
 from tunewright.errors import DataError, did_you_mean, unknown_name
 
 SAMPLE = 2000
@@ -88,43 +88,6 @@ def parse_task(task: Task | str) -> Task:
         return Task(str(task).lower())
     except ValueError as error:
         raise DataError(unknown_name("task", str(task), [t.value for t in Task])) from error
-
-
-def is_conversation(value: Any) -> bool:
-    """True for a list of turns, either role/content or from/value, or the same as JSON text."""
-    turns = parsed_list(value)
-    return bool(turns) and all(
-        isinstance(turn, Mapping)
-        and (("role" in turn and "content" in turn) or ("from" in turn and "value" in turn))
-        for turn in turns or ()
-    )
-
-
-def parsed_list(value: Any) -> list[Any] | None:
-    """The value as a list, where it is one or is the JSON text of one (CSV has only text)."""
-    if isinstance(value, list | tuple):
-        return list(value)
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            content = json.loads(value)
-        except json.JSONDecodeError:
-            return None
-        return content if isinstance(content, list) else None
-    return None
-
-
-def as_number(value: Any) -> float | None:
-    """The value as a number, where it is one or is the text of one."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return None
-    return None
 
 
 @dataclass

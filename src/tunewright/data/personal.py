@@ -24,7 +24,7 @@ _PHONE = r"""
     (?<![\w+/.=-])(?:\+|00)[1-9]\d{0,2}[ .\-/]?(?:\(0?\d{1,5}\)[ .\-/]?)?\d{1,5}
         (?:[ .\-/]?\d{2,5}){1,5}(?![\w/-]|\.\d)
     # (555) 123-4567, 555-123-4567, 1-800-555-0199, 555.123.4567
-    | (?<![\w+/.=(-])(?:1[ .-])?(?:\([2-9]\d{2}\)[ ]?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}
+    | (?<![\w+/.=-])(?:1[ .-])?(?:\([2-9]\d{2}\)[ ]?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}
         (?![\w/-]|\.\d)
     # 020 7946 0958, 0171-5551234, 01 23 45 67 89, 02079460958
     | (?<![\w+/.,:=-])0[1-9](?:\d{8,9}|\d{0,4}(?:[ \-/]\d{2,8}){1,4})(?![\w/:-]|[.,]\d)
@@ -118,7 +118,8 @@ def _iban(text: str) -> bool:
 def _phone(text: str) -> bool:
     """As many digits as a number has (ITU-T E.164 allows 15), and not a date."""
     digits = sum(letter.isdigit() for letter in text)
-    return 8 <= digits <= 15 and not _DATE.search(text)
+    dated = not text.startswith(("+", "00")) and _DATE.search(text)
+    return 8 <= digits <= 15 and not dated
 
 
 def _address(text: str) -> bool:

@@ -1,0 +1,193 @@
+"""Apply the fixes that an audit proposes; what is taken out is handed back with its reason.
+
+This module knows findings and records. It does not know files.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tunewright.data.audit import as_splits, audit
+from tunewright.data.checks import CONTROL, MARKUP, MOJIBAKE
+from tunewright.data.finding import Place
+from tunewright.data.personal import mask_personal
+from tunewright.data.records import Dataset, Record, Splits
+from tunewright.errors import DataError, unknown_name
+
+SAFE = (
+    "encoding.damage",
+    "encoding.control",
+    "empty.text",
+    "empty.pair",
+    "empty.answer",
+    "duplicate.exact",
+    "leakage.exact",
+    "leakage.near",
+)
+"""Fixes that no one regrets: repair characters, drop rows without words, count copies once, and
+keep copies of training rows out of the held-out parts."""
+
+_REMOVABLE = frozenset(
+    {
+        "empty.text", "empty.pair", "empty.answer", "empty.prompt", "duplicate.exact",
+        "duplicate.near", "leakage.exact", "leakage.near", "leakage.prompt", "leakage.group",
+        "label.unseen", "label.contradictory", "label.suspect",
+    }
+)  # fmt: skip
+_TAG = re.compile(r"<br\s*/?>|</(?:p|div|li|tr|h[1-6])>", re.IGNORECASE)
+_CODE_PAGE = {bytes([i]).decode("cp1252"): i for i in range(128, 256) if i not in
+              (0x81, 0x8D, 0x8F, 0x90, 0x9D)}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row that was removed or rewritten.
+
+    Attributes:
+        finding: id of the finding that was fixed.
+        part: where the row was.
+        before: the row as it was.
+        after: the row as it is now, or None when it was removed.
+    """
+
+    finding: str
+    part: str
+    before: Record
+    after: Record | None = None
+
+    def to_row(self) -> dict[str, Any]:
+        """The change as a JSON-like row, for a file that keeps what was taken out."""
+        row: dict[str, Any] = {
+            "finding": self.finding,
+            "part": self.part,
+            "source": self.before.source,
+            "row": self.before.row,
+            "before": self.before.to_row(),
+        }
+        return row if self.after is None else row | {"after": self.after.to_row()}
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """Cleaned parts, and every change that was made, in order."""
+
+    splits: Splits
+    changes: tuple[Change, ...]
+
+
+def clean(data: Splits | Dataset, fixes: Sequence[str] = SAFE) -> Cleaned:
+    """Fix what an audit finds.
+
+    Texts are rewritten first, because that can make two rows equal; then the rows are audited
+    again and those that must go are removed.
+
+    Args:
+        data: parts, or one data set, which counts as training rows.
+        fixes: ids of findings. Rewriting: encoding.damage, encoding.control, markup.html,
+            personal.data, secret.key. Removing rows: empty.*, duplicate.*, leakage.*,
+            label.unseen, label.contradictory, label.suspect.
+
+    Raises:
+        DataError: an id has no fix.
+    """
+    known = _REMOVABLE | _REWRITES.keys()
+    for name in fixes:
+        if name not in known:
+            raise DataError(unknown_name("fix", name, known))
+    splits = as_splits(data)
+    changes: list[Change] = []
+    for name, rewrite in _REWRITES.items():
+        if name in fixes:
+            splits = _rewritten(splits, name, rewrite, changes)
+    wanted = [name for name in fixes if name in _REMOVABLE]
+    if wanted:
+        splits = _without(splits, wanted, changes)
+    return Cleaned(splits, tuple(changes))
+
+
+def _rewritten(
+    splits: Splits, name: str, rewrite: Callable[[str], str], changes: list[Change]
+) -> Splits:
+    parts = []
+    for part, dataset in splits.items():
+        records = []
+        for record in dataset:
+            after = _mapped(record, rewrite)
+            if after != record:
+                changes.append(Change(name, part, record, after))
+            records.append(after)
+        parts.append(replace(dataset, records=tuple(records)))
+    return Splits(*parts)
+
+
+def _mapped(record: Record, rewrite: Callable[[str], str]) -> Record:
+    return replace(
+        record,
+        text=rewrite(record.text),
+        text_pair=None if record.text_pair is None else rewrite(record.text_pair),
+        messages=tuple(replace(m, content=rewrite(m.content)) for m in record.messages),
+    )
+
+
+def _without(splits: Splits, wanted: Sequence[str], changes: list[Change]) -> Splits:
+    reasons: dict[Place, str] = {}
+    for finding in audit(splits, wrong_labels="label.suspect" in wanted).findings:
+        if finding.id in wanted:
+            for place in finding.places:
+                reasons.setdefault(place, finding.id)
+    parts = []
+    for part, dataset in splits.items():
+        kept = []
+        for index, record in enumerate(dataset):
+            reason = reasons.get((part, index))
+            if reason is None:
+                kept.append(record)
+            else:
+                changes.append(Change(reason, part, record))
+        parts.append(replace(dataset, records=tuple(kept)))
+    return Splits(*parts)
+
+
+def repair_encoding(text: str) -> str:
+    """Undo UTF-8 that was read as Windows-1252, where that gives back whole characters.
+
+    Runs of such characters are repaired one by one, so good text around them stays as it is.
+    """
+    if not MOJIBAKE.search(text):
+        return text
+    return _DAMAGED_RUN.sub(_repaired_run, text)
+
+
+def _repaired_run(match: re.Match[str]) -> str:
+    run = match.group()
+    content = bytes(_CODE_PAGE.get(letter, ord(letter) & 0xFF) for letter in run)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return run
+
+
+_HIGH = "".join(re.escape(c) for c in _CODE_PAGE) + "\u0080-\u009f"
+_DAMAGED_RUN = re.compile(f"[\u00c2-\u00f4][{_HIGH}]{{1,3}}")
+
+
+def strip_markup(text: str) -> str:
+    """Text without HTML tags, with entities as characters. Breaks become line ends."""
+    if not MARKUP.search(text):
+        return text
+    plain = MARKUP.sub(lambda m: m.group() if m.group()[0] == "&" else "", _TAG.sub("\n", text))
+    return html.unescape(plain)
+
+
+_REWRITES: dict[str, Callable[[str], str]] = {
+    "encoding.damage": repair_encoding,
+    "encoding.control": lambda text: CONTROL.sub("", text),
+    "markup.html": strip_markup,
+    "personal.data": mask_personal,
+    "secret.key": mask_personal,
+}
+"""In the order they are applied."""

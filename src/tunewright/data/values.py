@@ -1,0 +1,44 @@
+"""What one cell of a table holds, whatever type its file could write it in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def is_conversation(value: Any) -> bool:
+    """True for a list of turns, either role/content or from/value, or the same as JSON text."""
+    turns = parsed_list(value)
+    return bool(turns) and all(
+        isinstance(turn, Mapping)
+        and (("role" in turn and "content" in turn) or ("from" in turn and "value" in turn))
+        for turn in turns or ()
+    )
+
+
+def parsed_list(value: Any) -> list[Any] | None:
+    """The value as a list, where it is one or is the JSON text of one (CSV has only text)."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            content = json.loads(value)
+        except json.JSONDecodeError:
+            return None
+        return content if isinstance(content, list) else None
+    return None
+
+
+def as_number(value: Any) -> float | None:
+    """The value as a number, where it is one or is the text of one."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return None
