@@ -224,7 +224,7 @@ def wrong_labels(texts: Sequence[str], quick: bool) -> Figures:
 
 
 def personal(texts: Sequence[str], quick: bool) -> Figures:
-    """False alarms on real tweets, and speed. Recall is measured by `tests/data/test_personal.py`."""
+    """False alarms on real tweets, and speed. `tests/data/test_personal.py` measures recall."""
     tweets = [record.text for record in load("vader-tweets")]
     alarms = sum(bool(find_personal(text)) for text in tweets)
     seconds = repeated(lambda: [find_personal(text) for text in tweets], 3)

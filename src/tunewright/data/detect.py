@@ -13,6 +13,7 @@ from typing import Any
 from tunewright.config.task import Task
 from tunewright.data import column_names as names
 from tunewright.data.table import Table
+from tunewright.data.unsupported import refuse_unsupported
 from tunewright.data.values import as_number, is_conversation, parsed_list
 from tunewright.errors import DataError, did_you_mean, unknown_name
 
@@ -70,7 +71,7 @@ def detect(
         found = find(search)
         if found is not None:
             return found
-    _refuse_known_but_unsupported(search)
+    refuse_unsupported(table.source, search.by_name)
     raise DataError(
         f"It is not clear what the rows of {table.source} are for. {_have(table)} Say which column "
         "is what, for example columns={text: COLUMN, label: COLUMN} or "
@@ -363,32 +364,11 @@ def _order(fixed: Mapping[str, str]) -> list[Callable[[_Search], Detection | Non
         return [_labelled]
     if "text" in fixed:
         return [_labelled, _plain]
-    return [_chat, _unsupported, _prompted, _summary, _labelled, _by_content, _plain]
+    return [_chat, _refuse, _prompted, _summary, _labelled, _by_content, _plain]
 
 
-def _unsupported(search: _Search) -> None:
-    _refuse_known_but_unsupported(search)
-
-
-def _refuse_known_but_unsupported(search: _Search) -> None:
-    there = search.by_name
-    source = search.table.source
-    if "chosen" in there and "rejected" in there:
-        raise DataError(
-            f"{source} holds preference pairs (chosen, rejected), which Tunewright cannot train on "
-            "yet. To tune on the chosen answers: columns={prompt: prompt, completion: chosen}."
-        )
-    if "tokens" in there and any(n in there for n in ("tags", "ner_tags", "labels")):
-        raise DataError(
-            f"{source} holds one tag a token (token classification), which Tunewright cannot train "
-            "on yet."
-        )
-    if {"prompt", "completion", "label"} <= there.keys():
-        raise DataError(
-            f"{source} holds answers marked good or bad (prompt, completion, label), which "
-            "Tunewright cannot train on yet. To tune on every answer: "
-            "columns={prompt: prompt, completion: completion}."
-        )
+def _refuse(search: _Search) -> None:
+    refuse_unsupported(search.table.source, search.by_name)
 
 
 def _checked_mapping(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
