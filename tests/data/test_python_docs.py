@@ -81,6 +81,11 @@ def package(tmp_path, monkeypatch):
             def _private():
                 """Nobody should read this long private docstring."""
             copy = good
+            import sys, types
+            class Anything(types.ModuleType):
+                def __getattr__(self, name):
+                    return object()
+            strange = sys.modules["oddpkg.strange"] = Anything("oddpkg.strange")
         ''',
         "oddpkg/broken.py": "raise RuntimeError('no display')",
         "oddpkg/quits.py": "import sys; sys.exit(3)",

@@ -180,7 +180,10 @@ def _walk(
 def _submodules(
     module: ModuleType, name: str, skipped: list[str]
 ) -> Iterator[tuple[str, ModuleType]]:
-    inside = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", ()))}
+    folders = vars(module).get("__path__", ())  # `getattr` may make up an answer
+    inside = {
+        info.name for info in pkgutil.iter_modules([f for f in folders if isinstance(f, str)])
+    }
     for short, value in list(vars(module).items()):
         if isinstance(value, ModuleType) and sys.modules.get(f"{name}.{short}") is value:
             inside.add(short)  # such as os.path, which no file on disk is named after
