@@ -214,7 +214,7 @@ def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not TWEETS.is_dir(), reason="the measuring data is not here")
-def test_tfidf_on_real_tweets_scores_what_is_known() -> None:
+def test_tfidf_on_real_tweets_is_a_fair_opponent() -> None:
     parts = []
     for name in ("train", "test"):
         lines = (TWEETS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
@@ -222,6 +222,5 @@ def test_tfidf_on_real_tweets_scores_what_is_known() -> None:
         parts.append(dataset(Task.CLASSIFICATION, rows))
     found = tfidf_logistic(*parts)
     truth = [record.label for record in parts[1]]
-    assert get_metric("macro_f1").compute(truth, found.predictions) == pytest.approx(
-        0.588, abs=0.01
-    )
+    # A plain one scores 0.588; settings found by cross-validation on train must not do worse.
+    assert 0.588 <= get_metric("macro_f1").compute(truth, found.predictions) < 0.64

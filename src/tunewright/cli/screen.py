@@ -185,4 +185,6 @@ def _number(value: float) -> str:
 
 
 def _interval(score: Mapping[str, Any]) -> str:
+    if score["low"] is None or score["high"] is None:
+        return "not from one row"
     return f"{_number(score['low'])} to {_number(score['high'])}"

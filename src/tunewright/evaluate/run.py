@@ -169,13 +169,6 @@ def check_metrics(names: Sequence[str], task: Task) -> list[str]:
     Raises:
         ConfigError: unknown names (with the close match) and unfitting ones, all at once.
     """
-    allowed = {
-        Task.CLASSIFICATION: ("labels", "probabilities"),
-        Task.MULTILABEL: ("label_sets",),
-        Task.REGRESSION: ("numbers",),
-        Task.INSTRUCTION: ("nll", "texts"),
-        Task.TEXT: ("nll",),
-    }[task]
     faults, found = [], []
     for name in names:
         try:
@@ -183,7 +176,7 @@ def check_metrics(names: Sequence[str], task: Task) -> list[str]:
         except ConfigError as error:
             faults += error.faults
             continue
-        if metric.needs not in allowed:
+        if not metric.fits(task):
             faults.append(
                 f"Metric {name!r} scores {metric.needs.replace('_', ' ')}, which task "
                 f"{task.value!r} does not give. Metrics for it: {', '.join(metrics_for(task))}."

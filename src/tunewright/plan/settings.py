@@ -18,6 +18,9 @@ from tunewright.models.inspect import ModelFacts
 
 _LONGEST_BY_DEFAULT = 1024
 """Tokens; longer rows need an explicit max_length, because memory grows with them."""
+_ROWS_TO_TELL_EPOCHS_APART = 400
+"""With fewer, the 95 % interval of an accuracy of 0.8 is wider than 8 points, and the best of
+several scores is mostly the luckiest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ def choose_settings(
     lengths: Sequence[int],
     machine: Machine,
     *,
-    has_validation: bool,
+    longest: int = 0,
+    validation_rows: int = 0,
 ) -> Settings:
     """Fill every open setting of a recipe.
 
@@ -84,7 +88,8 @@ def choose_settings(
         task: of the data.
         lengths: tokens of each training row, special tokens included.
         machine: where it will run.
-        has_validation: whether there are validation rows.
+        longest: tokens of the longest row that is held out.
+        validation_rows: rows that are scored during training.
 
     Raises:
         ConfigError: explicit values contradict the model, the data or the machine.
@@ -97,7 +102,8 @@ def choose_settings(
     if choice.open("num_train_epochs") and recipe.max_steps == -1:
         epochs = 3.0 if len(lengths) < 20_000 else 1.0
         choice.set("num_train_epochs", epochs, f"{len(lengths):,} training rows")
-    longest = max(lengths, default=1)
+    # Plain texts are split, whatever their length; `lengths` has their pieces.
+    longest = max(lengths) if task is Task.TEXT else max([longest, *lengths])
     limit = min(facts.max_length, _LONGEST_BY_DEFAULT)
     choice.set(
         "max_length",
@@ -123,7 +129,7 @@ def choose_settings(
         8 if task.is_generative else 64,
         "no gradients are kept" if small else "memory",
     )
-    _strategies(choice, recipe, has_validation)
+    _strategies(choice, recipe, validation_rows)
     if choice.faults:
         raise ConfigError(choice.faults)
     resolved = recipe.model_copy(update={**choice.values, "task": task})
@@ -205,7 +211,8 @@ def _batch_size(rows: int, task: Task) -> int:
     return 32 if rows >= 1000 else 16 if rows >= 200 else 8
 
 
-def _strategies(choice: _Choices, recipe: Recipe, has_validation: bool) -> None:
+def _strategies(choice: _Choices, recipe: Recipe, validation_rows: int) -> None:
+    has_validation = validation_rows > 0
     if recipe.evaluation_strategy is None:
         if recipe.eval_steps is not None:
             choice.set("evaluation_strategy", "steps", "eval_steps is given")
@@ -238,11 +245,21 @@ def _strategies(choice: _Choices, recipe: Recipe, has_validation: bool) -> None:
     saved_at_scores = evaluate == save and (
         save == "epoch" or (save == "steps" and _save_steps(choice) % (recipe.eval_steps or 1) == 0)
     )
-    choice.set(
-        "load_best_model_at_end",
-        bool(has_validation and evaluate != "no" and saved_at_scores),
-        "the best score has a checkpoint" if saved_at_scores else "scores have no checkpoints",
-    )
+    if not (has_validation and saved_at_scores):
+        best, reason = False, "scores have no checkpoints" if has_validation else "no scores"
+    elif recipe.early_stopping_patience is not None:
+        best, reason = True, "stopping early leaves the weights past their best"
+    elif validation_rows < _ROWS_TO_TELL_EPOCHS_APART:
+        best, reason = (
+            False,
+            (
+                f"{validation_rows} validation rows cannot tell epochs apart; the last weights, "
+                "when the rate has decayed, are the better bet"
+            ),
+        )
+    else:
+        best, reason = True, f"{validation_rows:,} validation rows can tell epochs apart"
+    choice.set("load_best_model_at_end", best, reason)
 
 
 def _save_steps(choice: _Choices) -> int:

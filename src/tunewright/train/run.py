@@ -55,6 +55,7 @@ from tunewright.train.checkpoint import (
 from tunewright.train.journal import JOURNAL, Journal, Silence, read_journal
 from tunewright.train.loop import Job, Observer, note, run_loop, steps_of
 from tunewright.train.optim import MasterAdamW, make_groups
+from tunewright.train.validate import metrics_in_training
 from tunewright.train.watch import at_chance
 
 if TYPE_CHECKING:
@@ -157,6 +158,11 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
         template = "chat" if tokenizer.chat_template and task is Task.INSTRUCTION else "plain"
     renderer = Renderer(tokenizer, task, facts.max_length, template, labels)
     train = renderer.tokenise(splits.train)
+    held_out = [
+        len(example)
+        for part in (splits.validation, splits.test)
+        for example in renderer.tokenise(part)
+    ]
     device = pick_device(recipe.device)
     chosen = choose_settings(
         recipe,
@@ -164,7 +170,8 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
         task,
         _training_lengths(train, task, recipe),
         measure_machine(device.type),
-        has_validation=len(splits.validation) > 0,
+        longest=max(held_out, default=0),
+        validation_rows=len(splits.validation),
     )
     assert chosen.recipe.max_length is not None
     renderer.max_length = chosen.recipe.max_length
@@ -222,11 +229,11 @@ def _check_metric(recipe: Recipe, task: Task) -> None:
     name = recipe.metric_for_best_model
     if name is None or name == "loss":
         return
-    metric = get_metric(name)
-    if metric.name not in metrics_for(task):
+    measured = metrics_in_training(task)
+    if get_metric(name).name not in measured:
         raise ConfigError(
             f"metric_for_best_model is {name!r}, which is not measured during training for task "
-            f"{task.value!r}. Measured: loss, {', '.join(metrics_for(task))}."
+            f"{task.value!r}. Measured: loss, {', '.join(measured)}."
         )
 
 

@@ -14,6 +14,12 @@ from tunewright.models.forward import Forward
 from tunewright.models.predict import predict
 
 
+def metrics_in_training(task: Task) -> list[str]:
+    """The task's metrics that are measured on the validation rows; those of labels, not of
+    probabilities, which the loss already speaks for."""
+    return [name for name in metrics_for(task) if get_metric(name).needs != "probabilities"]
+
+
 def validation_scores(
     forward: Forward,
     examples: Sequence[Example],
@@ -54,6 +60,5 @@ def validation_scores(
         references_labels = [labels[i] for i in ids]
     return {"loss": loss} | {
         name: get_metric(name).compute(references_labels, found.labels)
-        for name in metrics_for(task)
-        if get_metric(name).needs in ("labels", "label_sets")
+        for name in metrics_in_training(task)
     }
