@@ -58,7 +58,7 @@ JOBS = (
                 "train": PYTHON_DOCS,
                 "validation": 0.01,
                 "test": 0.015,
-                "max_samples": 600,
+                "max_samples": 520,
                 "truncation": "cut",
             },
             "max_length": 320,

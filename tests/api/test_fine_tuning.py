@@ -222,6 +222,24 @@ def test_resume_of_a_finished_run_returns_its_metrics(tiny_encoder: Path, write_
         stop_fine_tuning("tuned")
 
 
+def test_settings_are_on_disk_before_training_starts(
+    tiny_decoder: Path, write_rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows("some.jsonl", SHAPES["messages"])
+
+    def crash(*args: Any) -> None:
+        raise RuntimeError("the machine went down")
+
+    monkeypatch.setattr("tunewright.train.loop.accumulate_gradients", crash)
+    config = FineTuningConfig(str(tiny_decoder), "tuned", dataset_path="some.jsonl", device="cpu")
+    with pytest.raises(RuntimeError, match="went down"):
+        fine_tune_model(config)
+    assert json.loads(Path("tuned/fine_tuning_config.json").read_text())["method"] == "lora"
+    monkeypatch.undo()
+    monkeypatch.chdir(Path("tuned").resolve().parent)
+    assert resume_fine_tuning("tuned")["train_steps"] > 0
+
+
 def test_custom_metric_is_called_with_model_tokenizer_rows_and_device(
     tiny_decoder: Path, write_rows: Any
 ) -> None:

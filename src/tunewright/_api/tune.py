@@ -51,6 +51,8 @@ class FineTuningConfig:
         early_stopping_patience: stop after so many scores without a new best.
         lora_r, lora_alpha, lora_dropout: of LoRA; without effect for FULL.
         lora_target_modules: names of layers. None: all linear layers.
+        quantization_bits, prefix_length, prompt_length: accepted, so that existing code runs;
+            FULL and LORA have no use for them.
         max_length: longest row in tokens; longer rows are cut. None: as long as the rows
             are, at most 1,024.
         logging_steps: kept for trackers; the journal has every step.
@@ -81,6 +83,9 @@ class FineTuningConfig:
     lora_alpha: float = 16
     lora_dropout: float = 0.05
     lora_target_modules: list[str] | str | None = None
+    quantization_bits: int = 4
+    prefix_length: int = 10
+    prompt_length: int = 10
     max_length: int | None = None
     logging_steps: int = 100
     device: str = "auto"

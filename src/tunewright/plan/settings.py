@@ -123,7 +123,7 @@ def choose_settings(
         f"{len(lengths):,} rows give {max(1, len(lengths) // batch):,} updates an epoch",
     )
     if machine.device == "cpu":
-        choice.set("max_tokens_per_pass", 2048, "more would cost memory and gain no speed on a CPU")
+        choice.set("max_tokens_per_pass", 1024, "more would cost memory and gain no speed on a CPU")
     choice.set(
         "per_device_eval_batch_size",
         8 if task.is_generative else 64,
