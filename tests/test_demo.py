@@ -16,6 +16,15 @@ from tunewright.artifacts import Artifact
 pytestmark = pytest.mark.slow
 
 
+def test_fetching_again_fetches_nothing() -> None:
+    command = [sys.executable, "-m", "tunewright", "demo", "--fetch"]
+    found = subprocess.run([*command, "--json"], check=True, capture_output=True, timeout=300)
+    again = subprocess.run([*command, "--json"], check=True, capture_output=True, timeout=60)
+    assert json.loads(found.stdout) == json.loads(again.stdout)
+    assert all(Path(path).exists() for path in json.loads(found.stdout)["fetched"])
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
 def test_a_stopped_demo_goes_on_and_ends_with_the_report(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     command = [sys.executable, "-m", "tunewright", "demo", "--quick", "--output", str(folder)]

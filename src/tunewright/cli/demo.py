@@ -85,6 +85,9 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute's cut of it, too small to mean anything.")
     ] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Only fetch the models and data it needs.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Tune two small models on real data, measure them, and write one report.
@@ -95,9 +98,17 @@ def demo(
     from pathlib import Path
 
     from tunewright.cli.screen import make_console, print_json
-    from tunewright.demo import run_demo
+    from tunewright.demo import fetch_all, run_demo
 
     console = make_console(quiet=as_json)
+    if fetch:
+        with console.status("Fetching two models and a data set"):
+            folders = [str(path) for path in fetch_all()]
+        if as_json:
+            print_json({"fetched": folders})
+        else:
+            console.print("The models and data of the demo are here.")
+        return
     began = time.monotonic()
     screen = Screen(console)
     report = run_demo(Path(output), screen, quick)

@@ -53,7 +53,8 @@ def overfitting(train: Sequence[float], validation: Sequence[float]) -> Diagnosi
         "overfitting",
         f"Validation loss rose from {validation[-3]:.3f} to {validation[-1]:.3f} while training "
         f"loss fell from {train[-3]:.3f} to {train[-1]:.3f}.",
-        "The checkpoint of the best score stays in the run's folder; fewer epochs, more data or a lower rate would help.",
+        "The checkpoint of the best score stays in the run's folder; fewer epochs, more data or a "
+        "lower rate would help.",
     )
 
 
