@@ -32,8 +32,14 @@ from tunewright.config.load import load_recipe, merge, parse_yaml
 from tunewright.config.recipe import DataConfig, Recipe
 from tunewright.config.task import Task
 from tunewright.data import catalogue as data_catalogue
+from tunewright.data.audit import audit
+from tunewright.data.finding import Finding
+from tunewright.data.records import Dataset, Record
+from tunewright.evaluate.run import Evaluation
 from tunewright.metrics.registry import _ALIASES, _METRICS, METRIC_NAMES, metrics_for
 from tunewright.models import catalogue as model_catalogue
+from tunewright.models.inspect import ModelFacts
+from tunewright.plan.settings import Machine, choose_settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -323,6 +329,43 @@ def test_the_recipe_page_says_how_each_open_key_is_chosen() -> None:
     assert listed == _chosen_keys()
 
 
+def _facts(kind: Any, parameters: float, hidden_size: int) -> ModelFacts:
+    return ModelFacts(Path(), kind, "", int(parameters), 4096, hidden_size, 2, 1000, 0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "task", "rows"),
+    [
+        (_facts("encoder", 22e6, 384), Task.CLASSIFICATION, 3000),
+        (_facts("encoder", 110e6, 768), Task.REGRESSION, 300),
+        (_facts("encoder", 300e6, 1024), Task.MULTILABEL, 30_000),
+        (_facts("decoder", 135e6, 576), Task.INSTRUCTION, 500),
+        (_facts("decoder", 90e6, 576), Task.TEXT, 500),
+    ],
+    ids=lambda value: str(value)[:8],
+)
+def test_the_recipe_page_gives_the_numbers_that_are_chosen(
+    facts: ModelFacts, task: Task, rows: int
+) -> None:
+    cells = {key: row[1] for row in table("recipe.md", "Keys left out") for key in _quoted(row[0])}
+    recipe = Recipe.check(_MINIMAL)
+    machine = Machine("cpu", 8_000_000_000, 1.0)
+    chosen = choose_settings(recipe, facts, task, [50] * rows, machine, validation_rows=20)
+    # The rates of LoRA and of new heads, its rank and `max_length` are given by rule, not number.
+    by_number = set(chosen.reasons) - {"lora_alpha", "head_learning_rate", "max_length"}
+    if chosen.recipe.method == "lora":
+        by_number.remove("learning_rate")
+    for key in by_number:
+        value = getattr(chosen.recipe, key)
+        if isinstance(value, bool):
+            shown = "yes" if value else "no"
+        elif isinstance(value, float) and 0 < value < 0.01:
+            shown = f"{value:.0e}".replace("e-0", "e-")
+        else:
+            shown = f"{value:,g}" if isinstance(value, int | float) else str(value)
+        assert re.search(rf"(?<![\w.,]){re.escape(shown)}(?![\w.])", cells[key]), (key, shown)
+
+
 def _quoted(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
@@ -430,6 +473,18 @@ def test_documents_name_no_place_of_one_machine() -> None:
     for page in [*PAGES, ROOT / "CHANGELOG.md"]:
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"/work/|/root/|/tmp/|localhost", text), page.name
+
+
+def test_the_json_of_check_and_evaluate_has_the_shape_that_is_shown() -> None:
+    def shown(page: str) -> Any:
+        return next(json.loads(b.text) for b in blocks(DOCS / page) if b.language == "json")
+
+    empty = Evaluation("", "", {}, 0, {}).to_dict()
+    assert shown("evaluate.md").keys() == empty.keys()
+    rows = Dataset(Task.TEXT, (Record("a text"),))
+    checked = shown("data.md")
+    assert checked.keys() == audit(rows).to_dict().keys()
+    assert checked["findings"][0].keys() == Finding("a.b", "info", 1, "", "").to_dict().keys()
 
 
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
