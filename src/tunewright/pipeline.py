@@ -125,6 +125,20 @@ def train_or_resume(
     return resume(folder, observer)
 
 
+def require_held_out(prepared: Prepared) -> None:
+    """Refuse a run that could not be evaluated afterwards.
+
+    Raises:
+        DataError: neither test nor validation rows are held out.
+    """
+    if not len(prepared.splits.test) and not len(prepared.splits.validation):
+        raise DataError(
+            "No rows are held out (data.test and data.validation are 0), so the finished model "
+            "could not be scored. Hold some out, such as data.test=0.1, or use `tunewright train`, "
+            "which only trains."
+        )
+
+
 def run_data(folder: Path) -> Splits | None:
     """The records that a run was trained on, or None when `folder` is no run."""
     if not (folder / DATA).is_dir():
@@ -170,14 +184,27 @@ def evaluate_model(
     else:
         trained_on = run_data(Path(model).expanduser())
         train_rows = trained_on.train if trained_on is not None else None
+    notes = []
+    if source is None and not len(_test_rows(model)):
+        notes.append(
+            "The run held out no test rows, so these are its validation rows; where they chose the "
+            "weights, the scores are a little too good."
+        )
     return evaluate(
         model,
         dataset,
         train=train_rows,
+        notes=notes,
         output_dir=output_dir,
         progress=progress,
         **options,
     )
+
+
+def _test_rows(model: str) -> Dataset:
+    splits = run_data(Path(model).expanduser())
+    assert splits is not None  # else the rows had to be given
+    return splits.test
 
 
 def rows_to_score(
@@ -241,9 +268,8 @@ def evaluate_run(
         found = json.loads((target / EVALUATION).read_text(encoding="utf-8"))
         if metrics is None or set(metrics) <= set(found["metrics"]):
             return dict(found)
-    return evaluate_model(
-        str(folder), output_dir=target, progress=progress, metrics=metrics
-    ).to_dict()
+    evaluation = evaluate_model(str(folder), progress=progress, metrics=metrics, output_dir=target)
+    return evaluation.to_dict()
 
 
 def make_section(folder: Path, title: str, command: str = "") -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,29 @@ def test_run_reuses_what_is_done(
     assert answer(capsys, "resume", "run")["results"]["steps"] == 6
     assert run(["train", made]) == 2
     assert "already holds a run (done)" in capsys.readouterr().err
+
+
+def test_run_refuses_before_training_what_it_could_not_finish(
+    tiny_encoder: Path, sentiment_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = recipe_file(tiny_encoder, sentiment_file, task="auto")
+    assert run(["run", made, "--metric", "bleu"]) == 2
+    assert "does not give" in capsys.readouterr().err
+    assert run(["run", made, "data.validation=0", "data.test=0"]) == 2
+    assert "No rows are held out" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_scores_on_validation_rows_say_so(
+    tiny_decoder: Path, instruction_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = recipe_file(tiny_decoder, instruction_file, task="instruction")
+    assert run(["train", made, "data.test=0", "max_steps=1"]) == 0
+    found = answer(capsys, "evaluate", "run", "--metric", "bits_per_byte", "--metric", "perplexity")
+    assert "these are its validation rows" in found["notes"][0]
+    # A byte tokenizer has one token a byte, and one stop token a row that is no text.
+    bits, tokens = found["metrics"]["bits_per_byte"], found["metrics"]["perplexity"]
+    assert math.log2(tokens["value"]) < bits["value"] < 1.3 * math.log2(tokens["value"])
 
 
 def test_init_writes_a_recipe_that_runs_as_it_is(

@@ -55,7 +55,7 @@ class FineTuningConfig:
             FULL and LORA have no use for them.
         max_length: longest row in tokens; longer rows are cut. None: as long as the rows
             are, at most 1,024.
-        logging_steps: kept for trackers; the journal has every step.
+        logging_steps: accepted, so that existing code runs; the journal has every step.
         device: `auto`, `cpu`, `cuda` or `mps`.
         seed: of every random choice.
         metadata: kept with the run.
@@ -132,7 +132,6 @@ class FineTuningConfig:
             "lora_dropout": self.lora_dropout if lora else None,
             "lora_target_modules": self.lora_target_modules if lora else None,
             "max_length": self.max_length,
-            "logging_steps": self.logging_steps,
             "device": self.device,
             "seed": self.seed,
         }

@@ -56,9 +56,12 @@ def run(arguments: Sequence[str]) -> int:
     except TunewrightError as error:
         return _failed(str(error), error.exit_code, arguments)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        return _failed(f"The disk is full: {error}. Free some room.", 2, arguments)
+        if error.errno == errno.ENOSPC:
+            return _failed(f"The disk is full: {error}. Free some room.", 2, arguments)
+        if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
+            message = f"{error.filename} cannot be used: {error.strerror}. Check the path."
+            return _failed(message, 2, arguments)
+        raise
     return 0
 
 

@@ -30,10 +30,11 @@ def run(
 
     console = make_console(quiet=as_json)
     loaded = load_recipe(recipe, overrides or ())
-    if metric and loaded.task is not None:
-        check_metrics(metric, loaded.task)  # before hours of training, not after
     with console.status("Reading the model and the data"):
         prepared = pipeline.prepare(loaded)
+    # Before hours of training, not after:
+    check_metrics(metric or (), prepared.task)
+    pipeline.require_held_out(prepared)
     with TrainingScreen(console) as screen:
         trained = pipeline.train_or_resume(prepared, screen)
     with stage_progress(console) as progress:

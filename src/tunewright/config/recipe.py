@@ -166,8 +166,6 @@ class Recipe(Strict):
     """Metric that decides what is best. Default: the task's first metric."""
     early_stopping_patience: PositiveInt | None = None
     """Stop after this many scores without a new best. Default: never."""
-    logging_steps: PositiveInt = 1
-    """Steps between lines on the screen; the journal has every step."""
 
     def contradictions(self) -> list[str]:
         """Options that exclude or miss one another."""

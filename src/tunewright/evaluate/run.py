@@ -100,6 +100,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     train: Dataset | None = None,
     with_baselines: bool = True,
+    notes: Sequence[str] = (),
     batch_size: int | None = None,
     max_length: int | None = None,
     max_new_tokens: int = 256,
@@ -115,6 +116,7 @@ def evaluate(
         metrics: names; default: those of the task.
         train: the rows the model was tuned on, which the trained baselines need.
         with_baselines: measure the base and the baselines too.
+        notes: what a reader must know about the rows; kept with the result.
         batch_size: rows in one pass. Default: 64, or 8 for generative tasks.
         max_length: longest row in tokens. Default: what the model was trained with.
         max_new_tokens: longest generated answer in tokens.
@@ -140,7 +142,7 @@ def evaluate(
     renderer = Renderer(
         finished.tokenizer, settings.task, settings.max_length, settings.template, settings.labels
     )
-    examples, notes = _rendered(renderer, dataset)
+    examples, cut = _rendered(renderer, dataset)
     work = _Work(dataset, examples, renderer, size, max_new_tokens, progress)
     answer_began = time.monotonic()
     answers = work.answers(finished, names, "Scoring the model")
@@ -151,7 +153,7 @@ def evaluate(
         data={"name": dataset.name, "rows": len(dataset)},
         n=len(work.rows),
         metrics=work.estimates(names, answers),
-        notes=notes,
+        notes=[*notes, *cut],
     )
     if with_baselines:
         _add_baselines(found, work, names, answers, train, settings.base, device)
@@ -283,6 +285,8 @@ class _Work:
         needs = get_metric(name).needs
         if needs == "nll":
             return None if answers.losses is None else (answers.tokens, answers.losses)
+        if needs == "nll_bytes":
+            return None if answers.losses is None else (self._trained_bytes(), answers.losses)
         if needs == "texts":
             if not answers.texts:
                 return None
@@ -296,6 +300,17 @@ class _Work:
         if needs == "numbers":
             references = [float(label) for label in references]
         return references, list(answers.predictions)
+
+    def _trained_bytes(self) -> list[int]:
+        """Bytes of text, in UTF-8, that each example's losses are of."""
+        texts = self.renderer.tokenizer.batch_decode(
+            [
+                [i for i, on in zip(e.input_ids[1:], (e.loss_mask or [])[1:], strict=True) if on]
+                for e in self.examples
+            ],
+            skip_special_tokens=True,
+        )
+        return [max(1, len(text.encode())) for text in texts]
 
     def _step(self, what: str, total: int) -> Callable[[int], None] | None:
         if self.progress is None:
