@@ -18,11 +18,12 @@ from tunewright.config.load import merge
 from tunewright.config.recipe import Recipe
 from tunewright.data.catalogue import fetch as fetch_data
 from tunewright.errors import ArtifactError, Interrupted
+from tunewright.evaluate.answers import Progress
 from tunewright.evaluate.report import ReportPaths, write_report
-from tunewright.evaluate.run import Progress
 from tunewright.models.catalogue import fetch
 from tunewright.train.loop import Observer
-from tunewright.train.run import Prepared, RunResult
+from tunewright.train.prepare import Prepared
+from tunewright.train.run import RunResult
 
 TWEETS = "vader-tweets"
 PYTHON_DOCS = "python-docs:default,numpy,scipy.stats,scipy.optimize,sklearn.metrics"

@@ -18,16 +18,18 @@ from tunewright.data.audit import Audit, audit
 from tunewright.data.records import Dataset, Splits
 from tunewright.data.sources import load, load_splits
 from tunewright.errors import ArtifactError, DataError, ModelError, TunewrightError
+from tunewright.evaluate.answers import Progress
 from tunewright.evaluate.report import ReportPaths, Section, write_report
-from tunewright.evaluate.run import EVALUATION, Evaluation, Progress, check_metrics, evaluate
+from tunewright.evaluate.run import EVALUATION, Evaluation, check_metrics, evaluate
 from tunewright.models.catalogue import CATALOGUE, model_folder
 from tunewright.models.inspect import inspect_model
 from tunewright.models.load import load_tokenizer
 from tunewright.plan.recipe_file import recipe_text
 from tunewright.train.journal import read_journal
 from tunewright.train.loop import Observer
-from tunewright.train.run import DATA, RECIPE, Prepared, RunResult, finished_result, is_begun
-from tunewright.train.run import prepare as prepare_run
+from tunewright.train.prepare import Prepared
+from tunewright.train.prepare import prepare as prepare_run
+from tunewright.train.run import DATA, RECIPE, RunResult, finished_result, is_begun
 from tunewright.train.run import resume as resume_run
 from tunewright.train.run import start as start_run
 
@@ -70,7 +72,7 @@ def check(
 
 
 def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
-    """Check everything a run needs; see `tunewright.train.run.prepare`."""
+    """Check everything a run needs; see `tunewright.train.prepare`."""
     return prepare_run(recipe, splits)
 
 

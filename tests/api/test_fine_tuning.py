@@ -230,13 +230,11 @@ def test_settings_are_on_disk_before_training_starts(
     def crash(*args: Any) -> None:
         raise RuntimeError("the machine went down")
 
-    monkeypatch.setattr("tunewright.train.loop.accumulate_gradients", crash)
     config = FineTuningConfig(str(tiny_decoder), "tuned", dataset_path="some.jsonl", device="cpu")
-    with pytest.raises(RuntimeError, match="went down"):
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="went down"):
+        patched.setattr("tunewright.train.loop.accumulate_gradients", crash)
         fine_tune_model(config)
     assert json.loads(Path("tuned/fine_tuning_config.json").read_text())["method"] == "lora"
-    monkeypatch.undo()
-    monkeypatch.chdir(Path("tuned").resolve().parent)
     assert resume_fine_tuning("tuned")["train_steps"] > 0
 
 

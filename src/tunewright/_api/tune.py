@@ -15,7 +15,8 @@ from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.data.records import Splits
 from tunewright.errors import ArtifactError, ConfigError
 from tunewright.train.loop import STOP_FILE
-from tunewright.train.run import Prepared, RunResult
+from tunewright.train.prepare import Prepared
+from tunewright.train.run import RunResult
 
 CONFIG_FILE = "fine_tuning_config.json"
 ARGUMENTS_FILE = "training_args.json"

@@ -19,16 +19,14 @@ from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Record
 from tunewright.data.render import Example, Renderer
 from tunewright.errors import ConfigError, DataError
+from tunewright.evaluate.answers import Answers, Progress, Work
 from tunewright.evaluate.wording import system_name
-from tunewright.metrics import compare, estimate, get_metric, metrics_for
+from tunewright.metrics import compare, get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
 from tunewright.models.baselines import Baseline, embedding_logistic, majority, tfidf_logistic
 from tunewright.models.catalogue import model_folder
-from tunewright.models.forward import CausalForward, LabelForward
-from tunewright.models.generate import generate
 from tunewright.models.inspect import inspect_model
-from tunewright.models.load import Finished, InputSettings, limit_threads, load_finished
-from tunewright.models.predict import Predictions, predict
+from tunewright.models.load import InputSettings, limit_threads, load_finished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,29 +35,6 @@ EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.jsonl"
 WORST = 10
 """Errors shown."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, rows done, and rows in all."""
-
-
-@dataclass(slots=True)
-class Answers:
-    """What one model or baseline says of the rows, in the shapes that metrics take.
-
-    Attributes:
-        predictions: class names, label tuples or numbers, one a row.
-        probabilities: [n x classes], or None.
-        classes: names of the columns of `probabilities`.
-        losses, tokens: per row, for generative tasks.
-        texts: generated answers, where a metric asked for them.
-    """
-
-    predictions: Sequence[Any] = ()
-    probabilities: Any = None
-    classes: Sequence[str] = ()
-    losses: Any = None
-    tokens: Any = None
-    texts: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -143,7 +118,7 @@ def evaluate(
         finished.tokenizer, settings.task, settings.max_length, settings.template, settings.labels
     )
     examples, cut = _rendered(renderer, dataset)
-    work = _Work(dataset, examples, renderer, size, max_new_tokens, progress)
+    work = Work(dataset, examples, renderer, size, max_new_tokens, progress)
     answer_began = time.monotonic()
     answers = work.answers(finished, names, "Scoring the model")
     answer_seconds = time.monotonic() - answer_began
@@ -217,119 +192,9 @@ def _rendered(renderer: Renderer, dataset: Dataset) -> tuple[list[Example], list
     return rendered.examples, notes
 
 
-@dataclass(slots=True)
-class _Work:
-    """The rows of an evaluation, and how each model or baseline answers them."""
-
-    dataset: Dataset
-    examples: list[Example]
-    renderer: Renderer
-    batch_size: int
-    max_new_tokens: int
-    progress: Progress | None
-
-    @property
-    def rows(self) -> list[int]:
-        """Indices of the records that are scored, one an example."""
-        return [example.row for example in self.examples]
-
-    @property
-    def records(self) -> list[Record]:
-        """The record of each example."""
-        return [self.dataset.records[row] for row in self.rows]
-
-    def answers(self, finished: Finished, names: Sequence[str], what: str) -> Answers:
-        """Run a model over the rows."""
-        task, labels = finished.settings.task, finished.settings.labels
-        forward: CausalForward | LabelForward
-        if task.is_generative:
-            forward = CausalForward(finished.model)
-        else:
-            forward = LabelForward(finished.model, finished.model.config.problem_type or "")
-        found: Predictions = predict(
-            forward,
-            self.examples,
-            task,
-            labels=labels,
-            pad_id=int(finished.tokenizer.pad_token_id),
-            batch_size=self.batch_size,
-            progress=self._step(what, len(self.examples)),
-        )
-        predictions = found.labels if found.values is None else found.values.tolist()
-        answers = Answers(predictions, found.probabilities, labels, found.losses, found.tokens)
-        if any(get_metric(name).needs == "texts" for name in names):
-            prompts = [self.renderer.prompt(record)[0] for record in self.records]
-            answers.texts = generate(
-                finished.model,
-                finished.tokenizer,
-                prompts,
-                self.renderer.stop_ids(),
-                max_new_tokens=self.max_new_tokens,
-                batch_size=self.batch_size,
-                progress=self._step("Generating answers", len(prompts)),
-            )
-        return answers
-
-    def estimates(self, names: Sequence[str], answers: Answers) -> dict[str, dict[str, Any]]:
-        """Each metric with its interval; those the answers cannot give are left out."""
-        scores = {}
-        for name in names:
-            pair = self.pair(name, answers)
-            if pair is not None:
-                metric = get_metric(name)
-                scores[name] = estimate(name, *pair).to_dict() | {"better": metric.better}
-        return scores
-
-    def pair(self, name: str, answers: Answers) -> tuple[Any, Any] | None:
-        """References and predictions in the shapes the metric takes, or None."""
-        needs = get_metric(name).needs
-        if needs == "nll":
-            return None if answers.losses is None else (answers.tokens, answers.losses)
-        if needs == "nll_bytes":
-            return None if answers.losses is None else (self._trained_bytes(), answers.losses)
-        if needs == "texts":
-            if not answers.texts:
-                return None
-            return [self.renderer.prompt(r)[1] for r in self.records], list(answers.texts)
-        references: list[Any] = [record.label for record in self.records]
-        if needs == "probabilities":
-            if answers.probabilities is None:
-                return None
-            index = {name: i for i, name in enumerate(answers.classes)}
-            return [index[str(label)] for label in references], answers.probabilities
-        if needs == "numbers":
-            references = [float(label) for label in references]
-        return references, list(answers.predictions)
-
-    def _trained_bytes(self) -> list[int]:
-        """Bytes of text, in UTF-8, that each example's losses are of."""
-        texts = self.renderer.tokenizer.batch_decode(
-            [
-                [i for i, on in zip(e.input_ids[1:], (e.loss_mask or [])[1:], strict=True) if on]
-                for e in self.examples
-            ],
-            skip_special_tokens=True,
-        )
-        return [max(1, len(text.encode())) for text in texts]
-
-    def _step(self, what: str, total: int) -> Callable[[int], None] | None:
-        if self.progress is None:
-            return None
-        done = 0
-        progress = self.progress
-
-        def step(rows: int) -> None:
-            nonlocal done
-            done += rows
-            progress(what, done, total)
-
-        progress(what, 0, total)
-        return step
-
-
 def _add_baselines(
     found: Evaluation,
-    work: _Work,
+    work: Work,
     names: Sequence[str],
     answers: Answers,
     train: Dataset | None,
@@ -366,7 +231,7 @@ def _add_baselines(
 
 
 def _trained_baselines(
-    work: _Work, train: Dataset, test: Dataset, base: str
+    work: Work, train: Dataset, test: Dataset, base: str
 ) -> Mapping[str, Answers]:
     report = work.progress or (lambda what, done, total: None)
     steps: list[tuple[str, Callable[[], Baseline]]] = [
@@ -387,7 +252,7 @@ def _trained_baselines(
     return made
 
 
-def _add_errors(found: Evaluation, work: _Work, answers: Answers) -> None:
+def _add_errors(found: Evaluation, work: Work, answers: Answers) -> None:
     records = work.records
     task = work.dataset.task
     if task.is_generative:
@@ -446,7 +311,7 @@ def _generative_error(record: Record, loss: float, answers: Answers, i: int) -> 
     }
 
 
-def _write(found: Evaluation, work: _Work, answers: Answers, folder: Path) -> None:
+def _write(found: Evaluation, work: Work, answers: Answers, folder: Path) -> None:
     artifact = Artifact.create(folder, "evaluation", {"model": found.model, "data": found.data})
     lines = []
     for i, record in enumerate(work.records):
