@@ -177,17 +177,17 @@ def evaluate_model(
     Raises:
         DataError: no rows were given and the model's folder has none.
     """
-    dataset = rows_to_score(model, source, task=task, columns=columns)
+    trained_on = run_data(Path(model).expanduser())
+    dataset = _choose_rows(model, source, trained_on, task, columns)
     if num_samples is not None and num_samples < len(dataset):
         dataset = dataset.select(range(num_samples))
     check_metrics(options.get("metrics") or (), dataset.task)
     if train_source is not None:
         train_rows: Dataset | None = load(train_source, task=dataset.task, columns=columns)
     else:
-        trained_on = run_data(Path(model).expanduser())
         train_rows = trained_on.train if trained_on is not None else None
     notes = []
-    if source is None and not len(_test_rows(model)):
+    if source is None and trained_on is not None and not len(trained_on.test):
         notes.append(
             "The run held out no test rows, so these are its validation rows; where they chose the "
             "weights, the scores are a little too good."
@@ -201,12 +201,6 @@ def evaluate_model(
         progress=progress,
         **options,
     )
-
-
-def _test_rows(model: str) -> Dataset:
-    splits = run_data(Path(model).expanduser())
-    assert splits is not None  # else the rows had to be given
-    return splits.test
 
 
 def rows_to_score(
@@ -227,9 +221,18 @@ def rows_to_score(
     Raises:
         DataError: there are no rows.
     """
+    return _choose_rows(model, source, run_data(Path(model).expanduser()), task, columns)
+
+
+def _choose_rows(
+    model: str,
+    source: str | Sequence[str] | Dataset | None,
+    trained_on: Splits | None,
+    task: str,
+    columns: Mapping[str, str] | None,
+) -> Dataset:
     if isinstance(source, Dataset):
         return source
-    trained_on = run_data(Path(model).expanduser())
     if source is not None:
         wanted: Task | str = task
         if task == "auto" and trained_on is not None:
