@@ -97,11 +97,6 @@ def hash_files(folder: Path) -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): sha256_file(p) for p in files}
 
 
-def hash_value(value: Any) -> str:
-    """SHA-256 of a JSON-like value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def require_space(folder: Path, needed: int, purpose: str) -> None:
     """Refuse early when the disk that holds `folder` has less than `needed` bytes free.
 

@@ -130,7 +130,9 @@ def settings_table(recipe: Mapping[str, Any], reasons: Mapping[str, str]) -> Tab
     table.add_column()
     table.add_column(style="dim")
     for key, reason in reasons.items():
-        value = recipe[key]
+        value: Any = recipe
+        for part in key.split("."):
+            value = value[part]
         shown = f"{value:g}" if isinstance(value, float) else str(value)
         table.add_row(key, escape(shown), escape(reason))
     return table
@@ -161,7 +163,7 @@ def scores_table(evaluation: Mapping[str, Any]) -> Table:
 def comparison_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """One sentence a baseline: is the model better, and how sure is that?"""
     return [
-        f"Beside {name}: {content['verdict']}" for name, content in evaluation["comparison"].items()
+        f"Against {name}: {content['verdict']}" for name, content in evaluation["comparison"].items()
     ]
 
 

@@ -27,18 +27,11 @@ from tunewright.config.load import dump_recipe, load_recipe
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.data.export import write_dataset
-from tunewright.data.render import Renderer
 from tunewright.data.sources import load_splits
 from tunewright.errors import ArtifactError, Interrupted
-from tunewright.metrics import get_metric, metrics_for
-from tunewright.models.adapters import apply_method
-from tunewright.models.load import (
-    limit_threads,
-    load_base,
-    pick_device,
-    write_settings,
-)
+from tunewright.models.load import pick_device
 from tunewright.models.memory import peak_memory, reset_peak_memory
+from tunewright.train.build import build_job
 from tunewright.train.checkpoint import (
     LoopState,
     load_optimizer,
@@ -47,7 +40,6 @@ from tunewright.train.checkpoint import (
 )
 from tunewright.train.journal import JOURNAL, Journal, Silence, read_journal
 from tunewright.train.loop import Job, Observer, note, run_loop, steps_of
-from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.prepare import Prepared, prepare
 from tunewright.train.watch import at_chance
 
@@ -56,8 +48,6 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.yaml"
 DATA = "data"
-HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head")
-"""Names that transformers gives to newly made heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,114 +253,6 @@ def _train(
     return RunResult(folder, results["metrics"], artifact.results)
 
 
-def build_job(prepared: Prepared, folder: Path) -> Job:
-    """Load the base, make it trainable, and put everything on its device."""
-    import torch
-    from accelerate import Accelerator
-
-    from tunewright.models.forward import CausalForward, LabelForward
-
-    recipe, task = prepared.recipe, prepared.task
-    limit_threads()
-    device = pick_device(recipe.device)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
-    torch.manual_seed(recipe.seed)
-    dtype = getattr(torch, recipe.dtype or "float32")
-    model: Any = load_base(prepared.facts, task, prepared.labels, dtype)
-    scale = 1.0
-    if task is Task.REGRESSION:
-        scale = _start_at_mean(model, [float(e.target) for e in prepared.train.examples])  # type: ignore[arg-type]
-    model = apply_method(model, recipe, task)
-    if recipe.gradient_checkpointing:
-        model.config.use_cache = False
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if recipe.method is FineTuningMethod.LORA:
-            model.enable_input_require_grads()
-    model.to(accelerator.device)
-    forward: CausalForward | LabelForward
-    if task.is_generative:
-        _set_stop_tokens(model, prepared)
-        forward = CausalForward(model)
-    else:
-        forward = LabelForward(model, model.config.problem_type, recipe.label_smoothing, scale)
-    assert recipe.learning_rate is not None
-    groups = make_groups(
-        model, recipe.learning_rate, recipe.weight_decay, recipe.head_learning_rate, HEADS
-    )
-    metric = recipe.metric_for_best_model or metrics_for(task)[0]
-    return Job(
-        recipe=recipe,
-        folder=folder,
-        task=task,
-        labels=prepared.labels,
-        forward=forward,
-        optimizer=MasterAdamW(groups),
-        train=prepared.train.examples,
-        validation=prepared.validation.examples,
-        pad_id=int(prepared.tokenizer.pad_token_id),
-        save_model=lambda target: _save_model(model, prepared, target),
-        load_weights=lambda source: _load_weights(model, source),
-        accelerator=accelerator,
-        metric=metric if metric == "loss" else get_metric(metric).name,
-    )
-
-
-def _start_at_mean(model: Any, targets: list[float]) -> float:
-    """Let the new head predict the mean target at first; return the standard deviation."""
-    import torch
-
-    heads = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1]
-    if heads and heads[-1].bias is not None:
-        with torch.no_grad():
-            heads[-1].bias.fill_(float(np.mean(targets)))
-    return float(np.std(targets)) or 1.0
-
-
-def _set_stop_tokens(model: Any, prepared: Prepared) -> None:
-    """Make the tokens that training ends answers with the ones that end generation."""
-    assert prepared.recipe.max_length is not None
-    renderer = Renderer(
-        prepared.tokenizer, prepared.task, prepared.recipe.max_length, prepared.template
-    )
-    stops = renderer.stop_ids()
-    model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
-    model.generation_config.pad_token_id = prepared.tokenizer.pad_token_id
-
-
-def _save_model(model: Any, prepared: Prepared, target: Path) -> None:
-    """Write weights, tokenizer and input settings in the plain transformers or PEFT layout."""
-    from tunewright.models.load import quiet_loading
-
-    with quiet_loading():
-        model.save_pretrained(target)
-        prepared.tokenizer.save_pretrained(target)
-        if prepared.task.is_generative:
-            model.generation_config.save_pretrained(target)
-    (target / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    write_settings(target, prepared.settings, prepared.recipe.dtype or "float32")
-
-
-def _load_weights(model: Any, source: Path) -> None:
-    """Read the trained weights back from a checkpoint, in place."""
-    from safetensors.torch import load_file
-
-    if (source / "adapter_config.json").is_file():
-        from peft import set_peft_model_state_dict
-
-        set_peft_model_state_dict(model, load_file(source / "adapter_model.safetensors"))
-        return
-    tensors: dict[str, Any] = {}
-    for file in sorted(source.glob("model*.safetensors")):
-        tensors |= load_file(file)
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    tied = set(getattr(model, "_tied_weights_keys", None) or ())
-    if unexpected or set(missing) - tied:
-        raise ArtifactError(
-            f"{source} does not fit the model: missing {sorted(set(missing) - tied)[:3]}, "
-            f"unexpected {unexpected[:3]}."
-        )
-
-
 def _save_finished(job: Job, folder: Path) -> None:
     """Put the finished model at the top of the run's folder, file by whole file."""
     scratch = folder / ".finished.tmp"
@@ -388,6 +270,8 @@ def _look_back(job: Job, state: LoopState, prepared: Prepared, journal: Journal 
         return
     losses = [line["loss"] for line in read_journal(job.folder) if line["event"] == "step"]
     targets = np.bincount([int(e.target) for e in job.train])  # type: ignore[arg-type]
+    if prepared.class_weights is not None:
+        targets = targets * np.asarray(prepared.class_weights)[: len(targets)]
     shares = targets[targets > 0] / targets.sum()
     chance = float(-(shares * np.log(shares)).sum())
     last = losses[-max(1, len(losses) // 10) :]

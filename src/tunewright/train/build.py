@@ -1,0 +1,140 @@
+"""From a checked recipe to what the loop needs: the model on its device, and its weights on disk.
+
+This module knows how a trained model is put together, saved and read back. It does not know the
+run's folder or when anything happens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunewright.config.recipe import FineTuningMethod
+from tunewright.config.task import Task
+from tunewright.data.render import Renderer
+from tunewright.errors import ArtifactError
+from tunewright.metrics import get_metric, metrics_for
+from tunewright.models.adapters import apply_method
+from tunewright.models.load import limit_threads, load_base, pick_device, write_settings
+from tunewright.train.loop import Job
+from tunewright.train.optim import MasterAdamW, make_groups
+from tunewright.train.prepare import Prepared
+
+HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head")
+"""Names that transformers gives to newly made heads."""
+
+
+def build_job(prepared: Prepared, folder: Path) -> Job:
+    """Load the base, make it trainable, and put everything on its device."""
+    import torch
+    from accelerate import Accelerator
+
+    from tunewright.models.forward import CausalForward, LabelForward
+
+    recipe, task = prepared.recipe, prepared.task
+    limit_threads()
+    device = pick_device(recipe.device)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+    torch.manual_seed(recipe.seed)
+    dtype = getattr(torch, recipe.dtype or "float32")
+    model: Any = load_base(prepared.facts, task, prepared.labels, dtype)
+    scale = 1.0
+    if task is Task.REGRESSION:
+        scale = _start_at_mean(model, [float(e.target) for e in prepared.train.examples])  # type: ignore[arg-type]
+    model = apply_method(model, recipe, task)
+    if recipe.gradient_checkpointing:
+        model.config.use_cache = False
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if recipe.method is FineTuningMethod.LORA:
+            model.enable_input_require_grads()
+    model.to(accelerator.device)
+    forward: CausalForward | LabelForward
+    if task.is_generative:
+        _set_stop_tokens(model, prepared)
+        forward = CausalForward(model)
+    else:
+        forward = LabelForward(
+            model,
+            model.config.problem_type,
+            recipe.label_smoothing,
+            scale,
+            prepared.class_weights,
+        )
+    assert recipe.learning_rate is not None
+    groups = make_groups(
+        model, recipe.learning_rate, recipe.weight_decay, recipe.head_learning_rate, HEADS
+    )
+    metric = recipe.metric_for_best_model or metrics_for(task)[0]
+    return Job(
+        recipe=recipe,
+        folder=folder,
+        task=task,
+        labels=prepared.labels,
+        forward=forward,
+        optimizer=MasterAdamW(groups),
+        train=prepared.train.examples,
+        validation=prepared.validation.examples,
+        pad_id=int(prepared.tokenizer.pad_token_id),
+        save_model=lambda target: _save_model(model, prepared, target),
+        load_weights=lambda source: _load_weights(model, source),
+        accelerator=accelerator,
+        metric=metric if metric == "loss" else get_metric(metric).name,
+    )
+
+
+def _start_at_mean(model: Any, targets: list[float]) -> float:
+    """Let the new head predict the mean target at first; return the standard deviation."""
+    import torch
+
+    heads = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1]
+    if heads and heads[-1].bias is not None:
+        with torch.no_grad():
+            heads[-1].bias.fill_(float(np.mean(targets)))
+    return float(np.std(targets)) or 1.0
+
+
+def _set_stop_tokens(model: Any, prepared: Prepared) -> None:
+    """Make the tokens that training ends answers with the ones that end generation."""
+    assert prepared.recipe.max_length is not None
+    renderer = Renderer(
+        prepared.tokenizer, prepared.task, prepared.recipe.max_length, prepared.template
+    )
+    stops = renderer.stop_ids()
+    model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
+    model.generation_config.pad_token_id = prepared.tokenizer.pad_token_id
+
+
+def _save_model(model: Any, prepared: Prepared, target: Path) -> None:
+    """Write weights, tokenizer and input settings in the plain transformers or PEFT layout."""
+    from tunewright.models.load import quiet_loading
+
+    with quiet_loading():
+        model.save_pretrained(target)
+        prepared.tokenizer.save_pretrained(target)
+        if prepared.task.is_generative:
+            model.generation_config.save_pretrained(target)
+    (target / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    write_settings(target, prepared.settings, prepared.recipe.dtype or "float32")
+
+
+def _load_weights(model: Any, source: Path) -> None:
+    """Read the trained weights back from a checkpoint, in place."""
+    from safetensors.torch import load_file
+
+    if (source / "adapter_config.json").is_file():
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_file(source / "adapter_model.safetensors"))
+        return
+    tensors: dict[str, Any] = {}
+    for file in sorted(source.glob("model*.safetensors")):
+        tensors |= load_file(file)
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    tied = set(getattr(model, "_tied_weights_keys", None) or ())
+    if unexpected or set(missing) - tied:
+        raise ArtifactError(
+            f"{source} does not fit the model: missing {sorted(set(missing) - tied)[:3]}, "
+            f"unexpected {unexpected[:3]}."
+        )
