@@ -242,3 +242,57 @@ def test_many_bad_rows_are_counted_once():
     rows = [{"text": "a", "label": "x"}] * 3 + [{"text": "a", "label": ""}] * 5
     with pytest.raises(DataError, match=r"5 rows do not fit.*row 4:.*and 2 more"):
         records(*rows)
+
+
+@pytest.mark.parametrize(
+    ("question", "reasoning", "answer"),
+    [
+        ("instruction", "reasoning", "answer"),
+        ("question", "rationale", "answer"),
+        ("question", "cot", "answer"),
+        ("prompt", "chain_of_thought", "completion"),
+        ("problem", "solution", "answer"),
+    ],
+)
+def test_reasoning_goes_before_the_answer(question, reasoning, answer):
+    found = table({question: "2 + 2 * 2?", reasoning: "First 2 * 2 = 4.\n", answer: 6})
+    detection = detect(found)
+    assert detection.task is Task.INSTRUCTION
+    assert detection.columns == {"prompt": question, "reasoning": reasoning, "completion": answer}
+    (record,) = to_records(found, detection)
+    assert [(m.role, m.content, m.train) for m in record.messages] == [
+        ("user", "2 + 2 * 2?", False),
+        ("assistant", "First 2 * 2 = 4.\n\nAnswer: 6", True),
+    ]
+    assert record.meta == {}
+
+
+def test_reasoning_is_mapped_by_role_and_a_row_may_lack_it():
+    rows = [{"q": "a?", "why": "Because.", "a": "b"}, {"q": "c?", "why": None, "a": "d"}]
+    mapping = {"prompt": "q", "reasoning": "why", "completion": "a"}
+    found = table(*rows)
+    records = to_records(found, detect(found, columns=mapping))
+    assert [r.messages[-1].content for r in records] == ["Because.\n\nAnswer: b", "Answer: d"]
+
+
+def test_a_solution_without_another_answer_is_the_answer():
+    assert detect(table({"problem": "1 + 1?", "solution": "2"})).columns == {
+        "prompt": "problem",
+        "completion": "solution",
+    }
+
+
+def test_reasoning_before_turns():
+    turns = [{"role": "user", "content": "1 + 1?"}]
+    found = table({"prompt": turns, "reasoning": "Count.", "completion": "2"})
+    (record,) = to_records(found, detect(found))
+    assert record.messages[-1].content == "Count.\n\nAnswer: 2"
+    found = table(
+        {
+            "prompt": turns,
+            "reasoning": "Count.",
+            "completion": [{"role": "assistant", "content": "2"}],
+        }
+    )
+    with pytest.raises(DataError, match=r"reasoning \(column 'reasoning'\) goes before an answer"):
+        to_records(found, detect(found))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tunewright.config.task import Task
+from tunewright.data import catalogue
 from tunewright.data.sources import load, load_splits
 from tunewright.errors import DataError
 
@@ -161,8 +162,8 @@ def test_missing_sources_name_what_is_near(tmp_path):
         load(tmp_path / "nowhere" / "x.jsonl")
     with pytest.raises(DataError, match="Did you mean 'vader-tweets'"):
         load("vader-tweet")
-    with pytest.raises(DataError, match="download the file first"):
-        load("https://example.com/rows.jsonl")
+    with pytest.raises(DataError, match=r"begin with s3:// are not known"):
+        load("s3://bucket/rows.jsonl")
     with pytest.raises(DataError, match="list of sources is empty"):
         load([])
     one = put(tmp_path / "one.jsonl", labelled(2))
@@ -204,3 +205,12 @@ def test_a_saved_datasets_folder_keeps_class_names(tmp_path):
 def test_real_sets_are_detected_without_help(name, task, rows):
     found = load_splits(SHARED / name, 0.0)
     assert (found.task, sizes(found)) == (task, rows)
+
+
+def test_rows_of_a_named_set_carry_its_name_and_no_path_of_the_cache(tmp_path, monkeypatch):
+    put(tmp_path / "data" / f"vader-tweets-{catalogue._FORMAT}.jsonl", labelled(30))
+    monkeypatch.setenv("TUNEWRIGHT_CACHE", str(tmp_path))
+    found = load_splits("vader-tweets#20", 0.1)
+    assert sizes(found) == [18, 2, 0]
+    assert {r.source for r in found.train} == {"vader-tweets"}
+    assert found.train.name == "vader-tweets"

@@ -12,6 +12,7 @@ import typer
 from tunewright.cli import (
     check,
     compare,
+    data,
     demo,
     env,
     evaluate,
@@ -40,6 +41,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("run")(run_recipe.run)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 app.command("env")(env.env)
 
 

@@ -5,6 +5,8 @@ This module is a table of names; `detect.py` decides with it and with the values
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TEXT = (
     "text", "sentence", "content", "tweet", "review", "comment", "message", "post", "body",
     "utterance", "document", "article", "abstract", "headline", "title", "description", "query",
@@ -43,21 +45,36 @@ PROMPTED = (  # prompt, completion, further input
     ("question", "response", ("context",)),
     ("query", "response", ("context",)),
     ("query", "answer", ("context",)),
+    ("problem", "answer", ()),
+    ("problem", "solution", ()),
     ("input", "output", ()),
 )
+REASONING = (
+    "reasoning", "rationale", "cot", "chain_of_thought", "reasoning_content", "thinking",
+    "thought", "thoughts", "solution",
+)  # fmt: skip
+"""What leads to the answer in a column of its own."""
 SUMMARIES = tuple(
     (document, summary)
     for document in ("document", "article", "text", "dialogue", "source")
     for summary in ("summary", "highlights", "tldr")
 )
 
-ROLES = ("text", "text_pair", "label", "labels", "prompt", "input", "completion", "system",
-         "messages", "group")  # fmt: skip
+ROLES = ("text", "text_pair", "label", "labels", "prompt", "input", "reasoning", "completion",
+         "system", "messages", "group")  # fmt: skip
 """Names that a column mapping may use. `group` marks rows that must stay in one split."""
 ROLE_SYNONYMS = {
     "target": "label", "score": "label", "rating": "label", "response": "completion",
     "output": "completion", "answer": "completion", "instruction": "prompt", "question": "prompt",
     "conversations": "messages", "sentence": "text", "sentence1": "text", "sentence2": "text_pair",
     "premise": "text", "hypothesis": "text_pair", "context": "input", "document": "prompt",
-    "summary": "completion",
+    "summary": "completion", "rationale": "reasoning", "cot": "reasoning",
 }  # fmt: skip
+
+
+def by_plain_name(columns: Iterable[str]) -> dict[str, str]:
+    """The columns by their names in lower case, with underscores for spaces and hyphens."""
+    found: dict[str, str] = {}
+    for column in columns:
+        found.setdefault(column.strip().lower().replace(" ", "_").replace("-", "_"), column)
+    return found

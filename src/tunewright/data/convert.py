@@ -21,6 +21,8 @@ _ROLE_NAMES = {
 }  # fmt: skip
 _OWN_FIELDS = ("text", "text_pair", "label", "labels", "messages")
 _SHOWN_FAULTS = 3
+ANSWER_MARKER = "Answer: "
+"""What stands before the answer where reasoning leads to it."""
 
 
 class _RowFault(Exception):  # noqa: N818 - private, always turned into a DataError
@@ -139,7 +141,7 @@ def _instruction_row(row: Mapping[str, Any], detection: Detection, table: Table)
     else:
         messages = [
             Message("user", _prompt(row, detection)),
-            Message("assistant", _answer(row, columns["completion"]), train=True),
+            Message("assistant", _reasoned(row, columns), train=True),
         ]
     system = _text(row, columns["system"]) if "system" in columns else ""
     if system.strip() and messages[0].role != "system":
@@ -147,6 +149,16 @@ def _instruction_row(row: Mapping[str, Any], detection: Detection, table: Table)
     if not any(message.train for message in messages):
         raise _RowFault("the conversation has no assistant turn to learn from")
     return {"messages": tuple(messages)}
+
+
+def _reasoned(row: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """The answer; where there is a column of reasoning, behind that and a blank line."""
+    answer = _answer(row, columns["completion"])
+    if "reasoning" not in columns:
+        return answer
+    reasoning = _text(row, columns["reasoning"]).strip()
+    last = f"{ANSWER_MARKER}{answer}"
+    return f"{reasoning}\n\n{last}" if reasoning else last
 
 
 def _answer(row: Mapping[str, Any], column: str) -> str:
@@ -170,12 +182,17 @@ def _joined_conversation(row: Mapping[str, Any], columns: Mapping[str, str]) -> 
     messages: list[Message] = []
     for role, speaker in (("prompt", "user"), ("completion", "assistant")):
         value = row.get(columns[role])
-        turns = (
-            _conversation(value, columns[role])
-            if is_conversation(value)
-            else [Message(speaker, _text(row, columns[role]))]
-        )
         trains = role == "completion"
+        if is_conversation(value):
+            turns = _conversation(value, columns[role])
+            if trains and "reasoning" in columns:
+                raise _RowFault(
+                    f"reasoning (column {columns['reasoning']!r}) goes before an answer that is "
+                    "text, not before turns"
+                )
+        else:
+            said = _reasoned(row, columns) if trains else _text(row, columns[role])
+            turns = [Message(speaker, said)]
         messages += [
             Message(t.role, t.content, train=trains and t.role == "assistant") for t in turns
         ]

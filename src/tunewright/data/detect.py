@@ -20,7 +20,7 @@ from tunewright.errors import DataError, did_you_mean, unknown_name
 SAMPLE = 2000
 """Rows looked at."""
 
-_GENERATIVE = {"prompt", "completion", "input", "system", "messages"}
+_GENERATIVE = {"prompt", "completion", "input", "reasoning", "system", "messages"}
 _CLASSES_AT_MOST = 10
 """A score with at most this many different whole numbers is taken for classes."""
 
@@ -51,7 +51,7 @@ def detect(
         table: the rows; the first 2,000 are looked at.
         task: `auto`, or a task the columns must fit.
         columns: role to column, for what is named unusually. The rest is detected. Roles: text,
-            text_pair, label, labels, prompt, input, completion, system, messages, group.
+            text_pair, label, labels, prompt, input, reasoning, completion, system, messages, group.
 
     Raises:
         DataError: a mapped column is not there, or the columns fit no task; lists what is there.
@@ -100,9 +100,7 @@ class _Search:
     by_name: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.by_name = {}
-        for column in self.table.columns:
-            self.by_name.setdefault(_normal(column), column)
+        self.by_name = names.by_plain_name(self.table.columns)
 
     def named(
         self, role: str, names: Sequence[str], taken: Sequence[str | None] = ()
@@ -279,10 +277,14 @@ def _prompted(search: _Search) -> Detection | None:
         completion = search.named("completion", (completion_name,), (prompt,))
         if prompt and completion:
             further = search.named("input", inputs, (prompt, completion))
-            system = search.named("system", names.SYSTEM, (prompt, completion, further))
+            taken = (prompt, completion, further)
+            system = search.named("system", names.SYSTEM, taken)
+            reasoning = search.named("reasoning", names.REASONING, taken)
+            if reasoning and "reasoning" not in search.fixed and not search.is_text(reasoning):
+                reasoning = None
+            roles = {"system": system, "prompt": prompt, "input": further}
             return search.found(
-                Task.INSTRUCTION,
-                {"system": system, "prompt": prompt, "input": further, "completion": completion},
+                Task.INSTRUCTION, roles | {"reasoning": reasoning, "completion": completion}
             )
     return None
 
@@ -388,7 +390,3 @@ def _checked_mapping(table: Table, columns: Mapping[str, str]) -> dict[str, str]
 
 def _have(table: Table) -> str:
     return f"It has the columns {', '.join(map(repr, table.columns))}."
-
-
-def _normal(name: str) -> str:
-    return name.strip().lower().replace(" ", "_").replace("-", "_")

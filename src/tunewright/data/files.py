@@ -1,4 +1,4 @@
-"""One data file becomes a table: JSONL, JSON, CSV, TSV, Parquet, plain text.
+"""One data file becomes a table: JSONL, JSON, CSV, TSV, Parquet, CoNLL, plain text.
 
 Every format here is data only: nothing that a file says is ever run. A file that cannot be read
 whole is an error that names the place; no row is dropped. This module knows formats. It does
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunewright.data.conll import ENDINGS as CONLL_ENDINGS
+from tunewright.data.conll import looks_like_conll, read_conll
 from tunewright.data.delimited import read_delimited
 from tunewright.data.encoding import read_text
 from tunewright.data.table import Table
@@ -220,15 +222,16 @@ def arrow_rows(table: Any) -> list[dict[str, Any]]:
     odd = [f.name for f in table.schema if not str(f.type).startswith(plain)]
     for row in rows if odd else ():
         for name in odd:
-            row[name] = _json_like(row[name])
+            row[name] = json_like(row[name])
     return rows
 
 
-def _json_like(value: Any) -> Any:
+def json_like(value: Any) -> Any:
+    """The value as JSON could hold it: dates and decimals as text, bytes as hexadecimal digits."""
     if isinstance(value, dict):
-        return {key: _json_like(item) for key, item in value.items()}
+        return {key: json_like(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_json_like(item) for item in value]
+        return [json_like(item) for item in value]
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal):
@@ -251,11 +254,15 @@ def _parquet_classes(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
 def read_plain_text(path: Path) -> Table:
     """Read a text file as passages of whole paragraphs, about 4,000 characters each.
 
-    Joined, the passages are the file, but for blank space between them.
+    Joined, the passages are the file, but for blank space between them. A file with one token and
+    its tag a line is read as CoNLL.
     """
+    text = read_text(path)
+    if looks_like_conll(text):
+        return read_conll(path)
     rows = []
     numbers = []
-    for number, passage in _passages(read_text(path)):
+    for number, passage in _passages(text):
         rows.append({"text": passage})
         numbers.append(number)
     return Table(str(path), rows, numbers)
@@ -289,5 +296,6 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".parquet": read_parquet,
     ".txt": read_plain_text,
     ".md": read_plain_text,
+    **dict.fromkeys(CONLL_ENDINGS, read_conll),
 }
 """By file ending."""

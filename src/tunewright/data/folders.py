@@ -7,9 +7,10 @@ what the rows mean.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tunewright.artifacts import MANIFEST, Artifact, read_json
 from tunewright.data.files import READERS, arrow_rows, read_documents, read_file
@@ -199,33 +200,47 @@ def _part_tables(folder: Path, part: str, paths: list[Path]) -> Iterable[Table]:
 
 
 def _read_saved_dataset(folder: Path) -> Parts:
-    """A folder that `datasets` saved; class numbers keep their names."""
+    """A folder that `datasets` saved."""
     import datasets
 
     try:
         saved = datasets.load_from_disk(str(folder))
         by_part = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"": saved}
-        parts = Parts(named=bool(by_part.keys() - {""}))
-        for name, dataset in by_part.items():
-            known = _SYNONYMS.get(name.lower(), "" if name else "train")
-            if not known:
-                raise DataError(
-                    f"{folder} has a part {name!r}; known are {', '.join(PARTS)}. Rename it and "
-                    "save again."
-                )
-            source = f"{folder} ({name})" if name else str(folder)
-            classes = {
-                column: list(feature.names)
-                for column, feature in dataset.features.items()
-                if isinstance(feature, datasets.ClassLabel)
-            }
-            rows = arrow_rows(dataset.with_format("arrow")[:]) if len(dataset) else []
-            parts.add(known, Table(source, rows, classes=classes))
+        return saved_parts(by_part, str(folder), "Rename it and save again.")
     except (FileNotFoundError, ValueError, KeyError, TypeError, OSError) as error:
         raise DataError(
             f"{folder} is not a whole saved `datasets` folder: {error}. Save it again with "
             "save_to_disk."
         ) from error
+
+
+def saved_parts(by_part: Mapping[str, Any], source: str, advice: str = "") -> Parts:
+    """Tables of `datasets.Dataset` objects by the names of their parts; class numbers keep names.
+
+    Args:
+        by_part: the empty name stands for rows that belong to no part.
+        source: where they came from.
+        advice: what to do about a part whose name is not known.
+
+    Raises:
+        DataError: the name of a part is not known.
+    """
+    import datasets
+
+    parts = Parts(named=bool(by_part.keys() - {""}))
+    for name, dataset in by_part.items():
+        known = _SYNONYMS.get(name.lower(), "" if name else "train")
+        if not known:
+            raise DataError(
+                f"{source} has a part {name!r}; known are {', '.join(PARTS)}. {advice}".rstrip()
+            )
+        classes = {
+            column: list(feature.names)
+            for column, feature in dataset.features.items()
+            if isinstance(feature, datasets.ClassLabel)
+        }
+        rows = arrow_rows(dataset.with_format("arrow")[:]) if len(dataset) else []
+        parts.add(known, Table(f"{source} ({name})" if name else source, rows, classes=classes))
     return parts
 
 

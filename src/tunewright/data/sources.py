@@ -1,4 +1,4 @@
-"""Any source of rows becomes a data set: files, folders, catalogue names, docstrings.
+"""Any source of rows becomes a data set: files, folders, names, addresses, queries, docstrings.
 
 A source that is not there is an error, never a warning. This module knows how a source is named
 and which part of it is wanted.
@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from tunewright.data import catalogue, python_docs
+from tunewright.config.recipe import WeightedSource
+from tunewright.config.source_name import is_address, is_web_address, shown, split_limit
+from tunewright.data import catalogue, hub, python_docs, sql, web
+from tunewright.data.collector import collector_paused
 from tunewright.data.column_names import ROLES
 from tunewright.data.convert import to_records
-from tunewright.data.detect import detect, parse_task
+from tunewright.data.detect import Detection, detect, parse_task
+from tunewright.data.draw import draw, join, weigh
 from tunewright.data.files import read_file
 from tunewright.data.folders import PARTS, Parts, is_prefix, read_path
 from tunewright.data.records import Dataset, Record, Splits, Task
@@ -21,8 +27,10 @@ from tunewright.data.split import split
 from tunewright.data.table import Table
 from tunewright.errors import DataError
 
-Source = str | Path
+Source = str | Path | WeightedSource | Mapping[str, Any]
 Sources = Source | Sequence[Source]
+
+_EMPTY = "A source is an empty string; a file, folder or name is needed."
 
 
 def load(
@@ -30,20 +38,25 @@ def load(
     *,
     task: Task | str = "auto",
     columns: Mapping[str, str] | None = None,
+    seed: int = 0,
 ) -> Dataset:
     """Read every row of one source, or of several, as one data set.
 
     Args:
-        source: a file (JSONL, JSON, CSV, TSV, Parquet, plain text), a folder, the path of an
-            export, a catalogue name, `python-docs:MODULE,...`, or a list of these. Of a folder
-            with train, validation and test parts, all parts are read.
+        source: a file (JSONL, JSON, CSV, TSV, Parquet, CoNLL, plain text), a folder, the path of
+            an export, a catalogue name, `python-docs:MODULE,...`, an http(s) address of a file,
+            `SQLALCHEMY_URL::TABLE` or `SQLALCHEMY_URL::SELECT ...`, a hub id (`org/name`,
+            `org/name:config`), any of these with `#500` behind it for 500 of its rows, or a list
+            of these, in which one may be {"source": ..., "weight": 2}; see `tunewright.data.draw`.
+            Of a folder with train, validation and test parts, all parts are read.
         task: `auto` detects it from the columns.
         columns: role to column, such as {"text": "tweet", "label": "mood"}. The rest is detected.
+        seed: of the choice of rows, where only some are drawn.
 
     Raises:
         DataError: a source is missing, damaged, or does not fit the task.
     """
-    return _dataset(_gather(source).all(), _name(source), task, columns)
+    return dataset(gather(source, seed).all(), name_of(source), task, columns)
 
 
 def load_splits(
@@ -54,6 +67,7 @@ def load_splits(
     task: Task | str = "auto",
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
+    time_column: str | None = None,
 ) -> Splits:
     """Read the rows to train on, and the rows held out.
 
@@ -67,32 +81,45 @@ def load_splits(
         test: the same for the final score; None is 0.
         task: `auto` detects it from the training rows; the other parts must fit it.
         columns: role to column, for every part.
-        seed: of the split.
+        seed: of the split, and of the choice of rows where only some are drawn.
+        time_column: column with the time of each row; the newest rows are held out then.
 
     Raises:
         DataError: a source is missing, damaged, or does not fit the task; a share is impossible.
     """
-    parts = _gather(train)
+    parts = gather(train, seed)
     shares = {}
     for part, given in (("validation", validation), ("test", test)):
         if given is None or isinstance(given, int | float):
             own = parts.exact or parts.tables.get(part)
             shares[part] = 0.0 if own else float(given or 0.0)
         else:
-            wanted = _gather(given)
+            wanted = gather(given, seed)
             parts.tables[part] = wanted.tables.get(part) or wanted.all()
     found: dict[str, Dataset] = {}
     for part in PARTS:
         tables = parts.tables.get(part, [])
         if tables:
             agreed = next(iter(found.values())).task if found else task
-            found[part] = _dataset(tables, _part_name(tables, train, part), agreed, columns)
+            found[part] = dataset(tables, _part_name(tables, train, part), agreed, columns)
     common = next(iter(found.values())).task
     for part in PARTS:
-        found.setdefault(part, Dataset(common, (), f"{_name(train)} ({part})"))
+        found.setdefault(part, Dataset(common, (), f"{name_of(train)} ({part})"))
+    if time_column is not None and not any(shares.values()):
+        raise DataError(
+            f"data.time_column is {time_column!r}, but no share of the training rows is held out, "
+            "so it would have no effect: the parts are sources of their own, or 0. Remove it, or "
+            "set data.validation or data.test to a share."
+        )
     if not any(shares.values()):
         return Splits(found["train"], found["validation"], found["test"])
-    cut = split(found["train"], shares.get("validation", 0.0), shares.get("test", 0.0), seed=seed)
+    cut = split(
+        found["train"],
+        shares.get("validation", 0.0),
+        shares.get("test", 0.0),
+        seed=seed,
+        time_column=time_column,
+    )
     return Splits(
         cut.train,
         found["validation"] if len(found["validation"]) else cut.validation,
@@ -100,37 +127,75 @@ def load_splits(
     )
 
 
-def _gather(source: Sources) -> Parts:
-    """The tables of all sources, by part."""
+@collector_paused()
+def gather(source: Sources, seed: int = 0) -> Parts:
+    """The tables of all sources, by part.
+
+    Raises:
+        DataError: a source is missing or damaged.
+    """
     if isinstance(source, str | Path):
-        return _read(source)
-    if not source:
+        return _read(source, seed)
+    listed = [source] if isinstance(source, WeightedSource | Mapping) else list(source)
+    if not listed:
         raise DataError("The list of sources is empty; at least one source is needed.")
-    read = [_read(one) for one in source]
-    together = Parts(exact=all(p.exact for p in read), named=any(p.named for p in read))
-    for parts in read:
-        for part, tables in parts.tables.items():
-            for table in tables:
-                together.add(part, table)
-    return together
+    weighted = [_weighted(one) for one in listed]
+    read = [_read(one.source, seed) for one in weighted]
+    if any(isinstance(one, WeightedSource | Mapping) for one in listed):
+        names = [shown(one.source) for one in weighted]
+        read = weigh(read, [one.weight for one in weighted], names, seed)
+    return join(read)
 
 
-def _read(source: Source) -> Parts:
-    path = Path(source).expanduser()
+def _weighted(source: Source) -> WeightedSource:
+    if isinstance(source, WeightedSource):
+        return source
+    if isinstance(source, Mapping):
+        return WeightedSource.check(source, "a source")
+    if not str(source).strip():
+        raise DataError(_EMPTY)
+    return WeightedSource(source=str(source))
+
+
+def _read(source: str | Path, seed: int) -> Parts:
     name = str(source).strip()
     if not name:
-        raise DataError("A source is an empty string; a file, folder or name is needed.")
+        raise DataError(_EMPTY)
+    if not is_address(name):
+        path = Path(source).expanduser()
+        if _exists(path):
+            return read_path(path)
+    base, limit = split_limit(name)
+    if limit is not None:
+        return draw(_read(base, seed), limit, seed, shown(base))
     if name.startswith(python_docs.PREFIX):
-        parts = Parts()
-        parts.add("train", python_docs.read(name))
-        return parts
-    if path.exists() or is_prefix(path):
-        return read_path(path)
+        return Parts({"train": [python_docs.read(name)]})
     if name in catalogue.CATALOGUE:
-        parts = Parts()
-        parts.add("train", read_file(catalogue.fetch(name)))
-        return parts
+        return Parts({"train": [replace(read_file(catalogue.fetch(name)), source=name)]})
+    if is_web_address(name):
+        return Parts({"train": [web.read(name)]})
+    if is_address(name):
+        return Parts({"train": [sql.read(name)]})
+    if hub.is_id(name) and not _near(path):  # a slip in a path is not asked for on the hub
+        return hub.read(name, _not_there(name, path))
     raise DataError(_not_there(name, path))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists() or is_prefix(path)
+    except OSError:  # too long for a name
+        return False
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+
+
+def _near(path: Path) -> list[str]:
+    """Names in the folder of a path that are near to its own."""
+    there = _names(path.parent) if path.parent.is_dir() else []
+    return difflib.get_close_matches(path.name, there, n=3, cutoff=0.5)
 
 
 def _not_there(name: str, path: Path) -> str:
@@ -141,8 +206,8 @@ def _not_there(name: str, path: Path) -> str:
         existing = next((p for p in folder.parents if p.is_dir()), Path())
         message += f": the folder {folder} is not there either ({existing} is)."
     else:
-        there = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-        close = difflib.get_close_matches(path.name, there, n=3, cutoff=0.5)
+        there = _names(folder)
+        close = _near(path)
         place = "here" if folder == Path() else f"in {folder}"
         if close:
             message += f". Near in name, {place}: {', '.join(map(repr, close))}."
@@ -150,8 +215,12 @@ def _not_there(name: str, path: Path) -> str:
             shown = ", ".join(map(repr, there[:8])) or "nothing"
             more = f" and {len(there) - 8} more" if len(there) > 8 else ""
             message += f"; {place} there is {shown}{more}."
-    if "://" in name:
-        return message + " Addresses are not read yet: download the file first."
+    base, cut, count = name.rpartition("#")
+    if cut and _exists(Path(base).expanduser()):
+        return (
+            f"{message} {base!r} is there, but {count!r} behind the # is no number of rows; "
+            f"{base}#500 draws 500."
+        )
     names = difflib.get_close_matches(name, catalogue.CATALOGUE, n=1, cutoff=0.5)
     hint = f" Did you mean {names[0]!r}?" if names else ""
     known = ", ".join(catalogue.CATALOGUE)
@@ -161,18 +230,19 @@ def _not_there(name: str, path: Path) -> str:
     )
 
 
-def _dataset(
-    tables: list[Table], name: str, task: Task | str, columns: Mapping[str, str] | None
+@collector_paused()
+def dataset(
+    tables: Sequence[Table], name: str, task: Task | str, columns: Mapping[str, str] | None
 ) -> Dataset:
+    """The records of tables, all for one task.
+
+    Raises:
+        DataError: a table does not fit the task, or they are for different ones.
+    """
     records: list[Record] = []
     tasks: dict[Task, str] = {}
     for table in tables:
-        wanted, mapping = task, columns
-        if table.task:  # written by Tunewright: the columns are the record's own
-            wanted = table.task if str(task) == "auto" else task
-            if not columns and str(wanted) == table.task:
-                mapping = {role: role for role in ROLES if role in table.columns}
-        found = detect(table, task=wanted, columns=mapping)
+        found = detected(table, task, columns)
         tasks.setdefault(found.task, table.source)
         records += to_records(table, found)
     if len(tasks) > 1:
@@ -184,15 +254,33 @@ def _dataset(
     return Dataset(next(iter(tasks), _fallback(task)), tuple(records), name)
 
 
+def detected(table: Table, task: Task | str, columns: Mapping[str, str] | None) -> Detection:
+    """What the columns of a table mean; one that Tunewright wrote says so itself.
+
+    Raises:
+        DataError: the table does not fit the task.
+    """
+    wanted, mapping = task, columns
+    if table.task:  # written by Tunewright: the columns are the record's own
+        wanted = table.task if str(task) == "auto" else task
+        if not columns and str(wanted) == table.task:
+            mapping = {role: role for role in ROLES if role in table.columns}
+    return detect(table, task=wanted, columns=mapping)
+
+
 def _fallback(task: Task | str) -> Task:
     return Task.TEXT if str(task) == "auto" else parse_task(task)
 
 
 def _part_name(tables: list[Table], train: Sources, part: str) -> str:
-    return tables[0].source if len(tables) == 1 else f"{_name(train)} ({part})"
+    return tables[0].source if len(tables) == 1 else f"{name_of(train)} ({part})"
 
 
-def _name(source: Sources) -> str:
+def name_of(source: Sources) -> str:
+    """What a data set is called in messages; secrets in addresses do not show."""
     if isinstance(source, str | Path):
-        return str(source)
-    return ", ".join(map(str, source))
+        return shown(str(source))
+    if isinstance(source, WeightedSource | Mapping):
+        one = _weighted(source)
+        return f"{shown(one.source)} (weight {one.weight:g})"
+    return ", ".join(map(name_of, source))
