@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 from string import ascii_lowercase
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tunewright.config.task import Task
 from tunewright.data.duplicates import normal_text
-from tunewright.data.records import Dataset, Record
+from tunewright.data.records import Dataset, Message, Record
 from tunewright.data.split import split
 from tunewright.errors import DataError
 
@@ -128,6 +129,198 @@ def test_numbers_are_stratified_by_size():
     found = split(data, 0.1, 0.1)
     for part in (found.validation, found.test):
         assert abs(sum(r.label for r in part) / len(part) - 49.5) < 3
+
+
+# Rows with several labels
+
+
+def skewed_labels(n: int, seed: int) -> list[tuple[str, ...]]:
+    """Labels of unlike frequency that go together in pairs; some rows have none."""
+    noise = random.Random(seed)
+    found = []
+    for _ in range(n):
+        row = {label for label, share in zip("abcdef", (40, 25, 12, 6, 3, 2), strict=True)
+               if noise.random() < share / 100}  # fmt: skip
+        if "d" in row:
+            row.add("a")
+        found.append(tuple(sorted(row)))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_label_of_several_is_cut_in_the_same_shares(seed):
+    labels = skewed_labels(1200, seed)
+    found = split(dataset(labels, task=Task.MULTILABEL), 0.15, 0.15, seed=seed)
+    sizes = [len(part) for _, part in found.items()]
+    assert all(abs(n - w) <= 6 for n, w in zip(sizes, (840, 180, 180), strict=True))
+    for label in "abcdef":
+        counts = [sum(label in r.label for r in part) for _, part in found.items()]
+        for count, share in zip(counts, (0.7, 0.15, 0.15), strict=True):
+            assert abs(count - share * sum(counts)) <= 2
+
+
+def test_tags_of_tokens_are_cut_in_the_same_shares():
+    noise = random.Random(0)
+    kinds = ("PER", "LOC", "ORG", "MISC")
+    labels = []
+    for _ in range(600):
+        kind = noise.choices(kinds, (50, 30, 15, 5))[0]
+        labels.append(("O", f"B-{kind}", f"I-{kind}", "O", "O"))
+    found = split(dataset(labels, task=Task.MULTILABEL), 0.2, 0.0)
+    for kind in kinds:
+        counts = [sum(f"B-{kind}" in r.label for r in part) for _, part in found.items()]
+        assert abs(counts[1] - 0.2 * sum(counts)) <= 1.5
+
+
+# By time
+
+
+def timed(times, **options) -> Dataset:
+    plain = dataset(["a", "b"] * (len(times) // 2) + ["a"] * (len(times) % 2), **options)
+    return Dataset(
+        plain.task,
+        tuple(
+            Record(r.text, label=r.label, row=r.row, meta={**r.meta, "when": t})
+            for r, t in zip(plain, times, strict=True)
+        ),
+    )
+
+
+def test_the_newest_rows_are_held_out():
+    days = list(range(100))
+    random.Random(0).shuffle(days)
+    found = split(timed(days), 0.1, 0.2, time_column="when")
+    when = [{r.meta["when"] for r in part} for _, part in found.items()]
+    assert when == [set(range(70)), set(range(70, 80)), set(range(80, 100))]
+    assert rows(found.train) == sorted(rows(found.train))
+    assert found == split(timed(days), 0.1, 0.2, seed=7, time_column="when")
+
+
+def test_dates_are_ordered_as_dates():
+    found = split(timed(["2024-02-01", "2024-10-01", "2024/9/1", "2023-12-31"]), 0.0, 0.25,
+                  time_column="when")  # fmt: skip
+    assert rows(found.test) == [2]
+
+
+def test_rows_of_the_same_time_stay_together():
+    # 10 rows of each of ten days; 15 of 100 rows cannot be cut, 10 and 20 are as near
+    found = split(timed([i // 10 for i in range(100)]), 0.0, 0.17, time_column="when")
+    assert {r.meta["when"] for r in found.test} == {8, 9}
+    found = split(timed([i // 10 for i in range(100)]), 0.0, 0.13, time_column="when")
+    assert {r.meta["when"] for r in found.test} == {9}
+
+
+def test_a_group_goes_by_its_newest_row():
+    groups = [f"user {i % 20}" for i in range(100)]
+    found = split(timed(list(range(100)), groups=groups), 0.0, 0.2, time_column="when")
+    assert {r.meta["group"] for r in found.test} == {f"user {i}" for i in range(16, 20)}
+    newest = min(max(r.meta["when"] for r in found.test if r.meta["group"] == g)
+                 for g in {r.meta["group"] for r in found.test})  # fmt: skip
+    assert all(r.meta["when"] < newest for r in found.train)
+
+
+def test_every_part_gets_a_time_where_there_are_enough():
+    found = split(timed([1] * 50 + [2] + [3]), 0.3, 0.3, time_column="when")
+    assert [len(p) for _, p in found.items()] == [50, 1, 1]
+    found = split(timed([1] + [2] + [3] * 50), 0.3, 0.3, time_column="when")
+    assert [len(p) for _, p in found.items()] == [1, 1, 50]
+
+
+def test_times_that_cannot_be_told_apart_are_refused():
+    with pytest.raises(DataError, match=r"'when' .* has 1 different times .* 2 parts"):
+        split(timed([5] * 20), 0.2, 0.0, time_column="when")
+    with pytest.raises(DataError, match=r"2 different times .* 3 parts"):
+        split(timed([5, 6] * 10), 0.2, 0.2, time_column="when")
+
+
+# What holds however rows are cut
+
+MODES = ("classification", "multilabel", "regression", "instruction", "time")
+
+
+def any_dataset(mode: str, pairs: list[tuple[int, int]], noise: random.Random) -> Dataset:
+    """Rows of a mode; equal numbers give copies, near copies and shared groups."""
+    records = []
+    for row, (number, edit) in enumerate(pairs, 1):
+        words = text(number)
+        if edit == 1:
+            words = words.upper()
+        elif edit == 2:
+            words = words.replace(" ", ", ", 1) + "!"
+        meta = {"when": noise.randrange(8) if mode == "time" else 0}
+        if number % 5 == 0:
+            meta["group"] = f"group {number % 10}"
+        label = {
+            "classification": "abc"[number % 3],
+            "multilabel": tuple(x for i, x in enumerate("abc") if number >> i & 1),
+            "regression": float(number),
+            "instruction": None,
+            "time": "abc"[number % 3],
+        }[mode]
+        if mode == "instruction":
+            messages = (Message("user", words), Message("assistant", "yes", train=True))
+            records.append(Record(messages=messages, row=row, meta=meta))
+        else:
+            records.append(Record(words, label=label, row=row, meta=meta))
+    task = Task.CLASSIFICATION if mode == "time" else Task(mode)
+    return Dataset(task, tuple(records))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), min_size=1, max_size=60),
+    st.sampled_from([0.0, 0.05, 0.2, 0.4]),
+    st.sampled_from([0.0, 0.05, 0.2, 0.4]),
+    st.integers(0, 3),
+)
+def test_parts_are_a_partition_and_what_belongs_together_stays(mode, pairs, validation, test, seed):
+    # More than ten near copies of a row are not kept together in so small a set.
+    seen: Counter[int] = Counter()
+    pairs = [p for p in pairs if (seen.update([p[0]]) or seen[p[0]]) <= 10]
+    data = any_dataset(mode, pairs, random.Random(seed))
+    column = "when" if mode == "time" else None
+
+    def cut():
+        return split(data, validation, test, seed=seed, time_column=column)
+
+    try:
+        found = cut()
+    except DataError as error:
+        assert mode == "time" and "different times" in str(error)
+        return
+    assert found == cut()
+    parts = [rows(part) for _, part in found.items()]
+    assert sorted(row for part in parts for row in part) == list(range(1, len(pairs) + 1))
+    assert parts[0] and all(part == sorted(part) for part in parts)
+    assert (validation > 0 or not parts[1]) and (test > 0 or not parts[2])
+    home: dict[object, str] = {}
+    together: Counter[object] = Counter()
+    for name, part in found.items():
+        for record in part:
+            key = home_key(record, pairs)
+            together[key] += 1
+            assert home.setdefault(key, name) == name
+    if mode != "time":
+        largest = max(together.values())
+        labels = len(data.labels)
+        for part, share in zip(parts[1:], (validation, test), strict=True):
+            assert len(part) <= share * len(pairs) + largest
+            if labels < 2:
+                assert len(part) >= share * len(pairs) - 2 * largest
+        if data.labels:
+            assert found.train.labels == data.labels
+    else:
+        newest = {
+            key: max(r.meta["when"] for r in data if home_key(r, pairs) == key) for key in together
+        }
+        border = {name: {newest[home_key(r, pairs)] for r in part} for name, part in found.items()}
+        order = [border[name] for name in ("train", "validation", "test") if border[name]]
+        assert all(max(a) < min(b) for a, b in pairwise(order))
+
+
+def home_key(record: Record, pairs: list[tuple[int, int]]) -> object:
+    return record.meta.get("group") or pairs[record.row - 1][0]
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,6 +1,7 @@
-"""Cut a data set into train, validation and test: stratified, grouped, the same every time.
+"""Cut a data set into train, validation and test: stratified, grouped, or by time.
 
-This module knows records. It does not know files.
+The same rows and seed give the same parts. This module knows records and which of them must stay
+together. It does not know files.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from tunewright.data.copies import prompt_of
 from tunewright.data.duplicates import exact_groups, near_pairs, normal_text
 from tunewright.data.records import Dataset, Record, Splits, Task
+from tunewright.data.stratify import Unit, by_stratum, by_time, iteratively
+from tunewright.data.times import row_times
 from tunewright.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,27 +28,43 @@ _SMALLEST_LIMIT = 10
 something, chains of near copies would otherwise tie the whole data set together."""
 
 
-def split(dataset: Dataset, validation: float, test: float, *, seed: int = 0) -> Splits:
+def split(
+    dataset: Dataset,
+    validation: float,
+    test: float,
+    *,
+    seed: int = 0,
+    time_column: str | None = None,
+) -> Splits:
     """Hold out shares of the rows.
 
     Rows that share `meta["group"]`, whose text is the same but for case and spacing, or that are
-    near copies, stay together. Within each label (for numbers: each tenth of their ranks) the
-    shares are met to within one such group, and so they are over all rows. The first group of
-    every label goes to train, so no held-out label is unknown there. Parts keep the order of the
-    rows.
+    near copies, stay together. Parts keep the order of the rows.
+
+    Without `time_column` rows are drawn by chance. Within each label (for numbers: each tenth of
+    their ranks) the shares are met to within one such group, and so they are over all rows; where
+    rows have several labels, every label is dealt out in the shares as far as that is possible at
+    once (iterative stratification). The first group of every label goes to train, so no held-out
+    label is unknown there.
+
+    With `time_column` the newest rows are the test part and those before them the validation
+    part. Rows of the same time stay together, and a group goes by its newest row: no training row
+    is newer than the newest row of any group that is held out. Labels are not stratified.
 
     Args:
         dataset: the rows; any order.
         validation: share of the rows in [0, 1). A share above 0 gets at least one group where
             there are enough groups.
         test: the same for the test part.
-        seed: of the choice of rows.
+        seed: of the choice of rows; without effect with `time_column`.
+        time_column: column with the time of each row; see `times.row_times` for what it may hold.
 
     Returns:
         The parts. Train is empty only when `dataset` is.
 
     Raises:
-        DataError: a share is outside [0, 1), or they leave nothing to train on.
+        DataError: a share is outside [0, 1), they leave nothing to train on, or times cannot be
+            read or are all the same.
     """
     for name, share in (("validation", validation), ("test", test)):
         if not 0 <= share < 1:
@@ -58,14 +78,36 @@ def split(dataset: Dataset, validation: float, test: float, *, seed: int = 0) ->
             "them to below 1 in all."
         )
     groups = _groups(dataset)
-    order = _stratified_order(dataset, groups, random.Random(seed))
+    times = row_times(dataset, time_column) if time_column is not None else None
+    units = _units(dataset, groups, times)
     shares = (1 - validation - test, validation, test)
-    places = _assign(dataset, groups, order, shares)
+    noise = random.Random(seed)
+    if times is not None:
+        _require_two_times(units, shares, str(time_column))
+        places = by_time(units, shares)
+    elif any(isinstance(record.label, tuple) for record in dataset):
+        places = iteratively(units, shares, noise)
+    else:
+        places = by_stratum(units, shares, noise)
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
-    for index in range(len(dataset)):
-        parts[places[index]].append(index)
-    train, held_out, final = (dataset.select(part) for part in parts)
+    for group, place in zip(groups, places, strict=True):
+        parts[place].extend(group)
+    train, held_out, final = (dataset.select(sorted(part)) for part in parts)
     return Splits(train, held_out, final)
+
+
+def _require_two_times(
+    units: Sequence[Unit], shares: tuple[float, float, float], column: str
+) -> None:
+    """Refuse times that cannot tell which rows are newer."""
+    wanted = 1 + sum(share > 0 for share in shares[1:])
+    found = len({unit.time for unit in units})
+    if units and found < wanted:
+        raise DataError(
+            f"Column {column!r} (data.time_column) has {found} different times once copies and "
+            f"groups are kept together, and {wanted} parts are asked for. Leave data.time_column "
+            "out, or set data.validation or data.test to 0."
+        )
 
 
 def _groups(dataset: Dataset) -> list[list[int]]:
@@ -114,16 +156,26 @@ def _keys(record: Record) -> Iterable[Hashable]:
     text = normal_text(record.plain_text)
     if text:
         yield "text", text
+    if prompt := prompt_of(record):
+        yield "prompt", prompt
 
 
-def _stratified_order(
-    dataset: Dataset, groups: Sequence[Sequence[int]], noise: random.Random
-) -> list[int]:
-    """Group indices, those of one stratum beside each other, shuffled within it."""
-    shuffled = list(range(len(groups)))
-    noise.shuffle(shuffled)
+def _units(
+    dataset: Dataset, groups: Sequence[Sequence[int]], times: Sequence[float] | None
+) -> list[Unit]:
+    """The groups with what they are dealt out by."""
     strata = _strata(dataset, groups)
-    return sorted(shuffled, key=lambda g: strata[g])
+    return [
+        Unit(
+            size=len(group),
+            labels=Counter(
+                label for row in group for label in set(dataset.records[row].class_names)
+            ),
+            stratum=stratum,
+            time=max(times[row] for row in group) if times is not None else 0.0,
+        )
+        for group, stratum in zip(groups, strata, strict=True)
+    ]
 
 
 def _strata(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[tuple[int, str]]:
@@ -145,63 +197,3 @@ def _strata(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[tuple[int
 def _mean(dataset: Dataset, group: Sequence[int]) -> float:
     labels = [dataset.records[index].label for index in group]
     return sum(label for label in labels if isinstance(label, float)) / len(labels)
-
-
-def _assign(
-    dataset: Dataset,
-    groups: Sequence[Sequence[int]],
-    order: Sequence[int],
-    shares: tuple[float, float, float],
-) -> list[int]:
-    """By row, its part: 0 train, 1 validation, 2 test.
-
-    Walks the groups in stratified order and gives each to the part that lacks most rows, so that
-    every run of neighbours, and so every stratum, is cut in the asked shares.
-    """
-    places = [0] * len(dataset)
-    filled = [0, 0, 0]
-    sizes = [0, 0, 0]
-    seen = 0
-    trained: set[str] = set()
-    for g in order:
-        group = groups[g]
-        seen += len(group)
-        labels = {label for index in group for label in dataset.records[index].class_names}
-        part = max(range(3), key=lambda p: (shares[p] * seen - filled[p], -p))
-        if labels - trained or shares[part] == 0:
-            part = 0
-        if part == 0:
-            trained |= labels
-        filled[part] += len(group)
-        sizes[part] += 1
-        for index in group:
-            places[index] = part
-    for part in (1, 2):
-        if shares[part] > 0 and sizes[part] == 0:
-            _lend_one(dataset, groups, order, places, sizes, part)
-    return places
-
-
-def _lend_one(
-    dataset: Dataset,
-    groups: Sequence[Sequence[int]],
-    order: Sequence[int],
-    places: list[int],
-    sizes: list[int],
-    part: int,
-) -> None:
-    """Move the smallest training group whose labels train keeps to an empty part, if any."""
-    kept = Counter(
-        label
-        for g in order
-        if places[groups[g][0]] == 0
-        for label in {label for index in groups[g] for label in dataset.records[index].class_names}
-    )
-    for g in sorted(order, key=lambda g: len(groups[g])):
-        labels = {label for index in groups[g] for label in dataset.records[index].class_names}
-        if places[groups[g][0]] == 0 and sizes[0] > 1 and all(kept[x] > 1 for x in labels):
-            for index in groups[g]:
-                places[index] = part
-            sizes[0] -= 1
-            sizes[part] += 1
-            return

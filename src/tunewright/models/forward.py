@@ -5,6 +5,7 @@ Legend for shape suffixes: B rows, T tokens, D hidden size, V vocabulary, N coun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,6 +30,9 @@ class CausalForward(nn.Module):
         super().__init__()
         self.model = model
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._prompted = bool(getattr(model, "active_peft_config", None)) and bool(
+            model.active_peft_config.is_prompt_learning
+        )
         self._network = [inner.get_decoder()]  # in a list: not registered a second time
         self._head = [inner.get_output_embeddings()]
         self.chunked = self._head_is_plain()
@@ -43,7 +47,9 @@ class CausalForward(nn.Module):
         ids = torch.arange(1, 9, device=head.weight.device)[None] % head.weight.shape[0]
         hidden = self._network[0](input_ids=ids, use_cache=False).last_hidden_state
         ours = torch.log_softmax((hidden @ head.weight.T).float(), dim=-1)
-        theirs = torch.log_softmax(self.model(input_ids=ids, use_cache=False).logits.float(), -1)
+        # The head is the same with virtual tokens before the input and without them.
+        whole = self.model.get_base_model() if self._prompted else self.model
+        theirs = torch.log_softmax(whole(input_ids=ids, use_cache=False).logits.float(), -1)
         self.model.train(training)
         return bool((ours - theirs).abs().max() <= _CHECK_TOLERANCE * theirs.abs().max())
 
@@ -53,8 +59,7 @@ class CausalForward(nn.Module):
         counted = target_BT != IGNORED
         target_N = target_BT[counted]
         if not self.chunked:
-            logits_BTV = self.model(**_inputs(batch), use_cache=False).logits
-            logits_NV = logits_BTV[:, :-1][counted].float()
+            logits_NV = self._logits(batch)[:, :-1][counted].float()
             return nn.functional.cross_entropy(logits_NV, target_N, reduction="sum"), counted.sum()
         hidden_ND = self._hidden(batch)[:, :-1][counted]
         return head_loss(hidden_ND, self._head[0].weight, target_N), counted.sum()
@@ -70,20 +75,38 @@ class CausalForward(nn.Module):
             hidden_ND = self._hidden(batch)[:, :-1][counted]
             losses_N = token_losses(hidden_ND, self._head[0].weight, target_N)
         else:
-            logits_NV = self.model(**_inputs(batch), use_cache=False).logits[:, :-1][counted]
+            logits_NV = self._logits(batch)[:, :-1][counted]
             losses_N = nn.functional.cross_entropy(logits_NV.float(), target_N, reduction="none")
         rows = target_BT.shape[0]
         sums_B = torch.zeros(rows, dtype=torch.float64, device=losses_N.device)
         sums_B.index_add_(0, rows_N, losses_N.double())
         return sums_B, counted.sum(1)
 
+    def _logits(self, batch: dict[str, Tensor]) -> Tensor:
+        logits: Tensor = self.model(**_inputs(batch), use_cache=self._prompted).logits
+        return logits[:, -batch["input_ids"].shape[1] :]  # not those of virtual tokens
+
     def _hidden(self, batch: dict[str, Tensor]) -> Tensor:
+        if self._prompted:
+            return self._hidden_behind_virtual_tokens(batch)
         # Rows are padded on the right and attention looks left only: no token that counts can
         # see padding, and without a mask the faster attention kernels apply.
         hidden: Tensor = self._network[0](
             input_ids=batch["input_ids"], use_cache=False
         ).last_hidden_state
         return hidden
+
+    def _hidden_behind_virtual_tokens(self, batch: dict[str, Tensor]) -> Tensor:
+        """PEFT's own forward pass puts the virtual tokens in place; the head sees one token."""
+        seen: list[Tensor] = []
+        hook = self._network[0].register_forward_hook(
+            lambda network, inputs, output: seen.append(output.last_hidden_state)
+        )
+        try:
+            self.model(**_inputs(batch), logits_to_keep=1)
+        finally:
+            hook.remove()
+        return seen[0][:, -batch["input_ids"].shape[1] :]
 
 
 class LabelForward(nn.Module):
@@ -95,19 +118,33 @@ class LabelForward(nn.Module):
         label_smoothing: share of the target spread over all classes.
         scale: standard deviation of the targets; regression errors are divided by it so that the
             learning rate does not depend on their unit.
+        class_weights: what a row of each class weighs ([C], for one label a row), or what each
+            label weighs where it is absent and where it is present ([2 x C], for several labels a
+            row). Their mean over the training rows must be 1, because the loss is divided by the
+            number of rows (`data.balance`). Default: everything weighs 1.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
-        self, model: Any, problem: str, label_smoothing: float = 0.0, scale: float = 1.0
+        self,
+        model: Any,
+        problem: str,
+        label_smoothing: float = 0.0,
+        scale: float = 1.0,
+        class_weights: Sequence[float] | Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.problem = problem
         self.label_smoothing = label_smoothing
         self.scale = scale
+        # A buffer follows the model to its device; it is no part of what is saved.
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Sum of the losses over the rows and the number of rows."""
+        """Sum of the weighted losses over the rows and the number of rows."""
         logits = self.logits(batch)
         labels = batch["labels"]
         rows = torch.tensor(len(labels), device=logits.device)
@@ -115,14 +152,22 @@ class LabelForward(nn.Module):
             error = (logits[:, 0] - labels.to(logits.dtype)) / self.scale
             return (error**2).sum(), rows
         if self.problem == "multi_label_classification":
-            losses = nn.functional.binary_cross_entropy_with_logits(
-                logits, labels.to(logits.dtype), reduction="none"
-            )
+            truth = labels.to(logits.dtype)
+            losses = nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+            if self.class_weights is not None:
+                absent, present = self.class_weights.to(logits.device)
+                losses = losses * torch.where(truth > 0.5, present, absent)
             return losses.mean(dim=1).sum(), rows
-        loss = nn.functional.cross_entropy(
-            logits, labels, reduction="sum", label_smoothing=self.label_smoothing
+        if self.class_weights is None:
+            loss = nn.functional.cross_entropy(
+                logits, labels, reduction="sum", label_smoothing=self.label_smoothing
+            )
+            return loss, rows
+        # PyTorch's own `weight` would weigh the smoothed share of each class by that class.
+        losses = nn.functional.cross_entropy(
+            logits, labels, reduction="none", label_smoothing=self.label_smoothing
         )
-        return loss, rows
+        return (losses * self.class_weights.to(logits.device)[labels]).sum(), rows
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Outputs of the head in float32, [B x classes]."""
