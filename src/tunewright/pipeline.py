@@ -11,19 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.artifacts import Artifact
+from tunewright.checking import audit_prepared as audit_prepared
+from tunewright.checking import check as check
+from tunewright.checking import require_sound
 from tunewright.config.load import load_recipe
 from tunewright.config.recipe import Recipe
+from tunewright.config.source_name import short_name, shown
 from tunewright.config.task import Task
-from tunewright.data.audit import Audit, audit
+from tunewright.data.balance import said_of_skew
+from tunewright.data.chat import ChatTemplate
 from tunewright.data.records import Dataset, Splits
 from tunewright.data.sources import load, load_splits
 from tunewright.errors import ArtifactError, DataError, ModelError, TunewrightError
 from tunewright.evaluate.answers import Progress
+from tunewright.evaluate.leakage import leaked_rows, said_of_leakage
+from tunewright.evaluate.paired_models import add_paired_tests
 from tunewright.evaluate.report import ReportPaths, Section, write_report
 from tunewright.evaluate.run import EVALUATION, Evaluation, check_metrics, evaluate
-from tunewright.models.catalogue import CATALOGUE, model_folder
-from tunewright.models.inspect import inspect_model
-from tunewright.models.load import load_tokenizer
+from tunewright.models.catalogue import CATALOGUE
 from tunewright.plan.recipe_file import recipe_text
 from tunewright.train.journal import read_journal
 from tunewright.train.loop import Observer
@@ -46,41 +51,9 @@ class Silent:
         """Say nothing."""
 
 
-def check(
-    source: str | Sequence[str],
-    *,
-    task: str = "auto",
-    columns: Mapping[str, str] | None = None,
-    model: str | None = None,
-    max_length: int | None = None,
-) -> Audit:
-    """Audit a data set: everything in it that would spoil a model.
-
-    Args:
-        source: file, folder with parts, catalogue name, or several of these.
-        task: `auto` detects it.
-        columns: role to column.
-        model: measure lengths in this model's tokens.
-        max_length: of `model`; default: what it takes at most.
-    """
-    splits = load_splits(source, 0.0, 0.0, task=task, columns=columns)
-    if model is None:
-        return audit(splits)
-    folder = model_folder(model)
-    limit = max_length or inspect_model(folder).max_length
-    return audit(splits, tokenizer=load_tokenizer(folder), max_length=limit)
-
-
 def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     """Check everything a run needs; see `tunewright.train.prepare`."""
     return prepare_run(recipe, splits)
-
-
-def audit_prepared(prepared: Prepared) -> dict[str, Any]:
-    """The audit of a run's data, lengths in the tokens of its model."""
-    return audit(
-        prepared.splits, tokenizer=prepared.tokenizer, max_length=prepared.recipe.max_length
-    ).to_dict()
 
 
 def train(
@@ -92,9 +65,13 @@ def train(
         prepared: from `prepare`.
         observer: told of progress.
         found: from `audit_prepared`. Default: it is made now.
+
+    Raises:
+        DataError: the audit found an error that `data.allow` does not accept.
     """
     if found is None:
         found = audit_prepared(prepared)
+    require_sound(found, prepared.recipe.data.allow)
     return start_run(prepared, observer or Silent(), {AUDIT: found})
 
 
@@ -192,6 +169,8 @@ def evaluate_model(
             "The run held out no test rows, so these are its validation rows; where they chose the "
             "weights, the scores are a little too good."
         )
+    if source is not None and train_rows is not None and train_rows.task is dataset.task:
+        notes += said_of_leakage(leaked_rows(train_rows, dataset), len(dataset))
     return evaluate(
         model,
         dataset,
@@ -303,22 +282,25 @@ def compare_models(
 ) -> list[dict[str, Any]]:
     """Score several models on the same rows. One that fails is an entry with its error.
 
+    Every pair is tested on the first metric (`evaluate.paired_models`).
+
     Raises:
         UserError: the rows or the metrics are wrong, so that no model could be scored.
     """
     first_run = next((m for m in models if run_data(Path(m).expanduser())), models[0])
     source = rows_to_score(first_run, source, task=task, columns=columns)
     check_metrics(options.get("metrics") or (), source.task)
-    results = []
+    results: list[Evaluation | dict[str, Any]] = []
     for model in models:
         try:
             found = evaluate_model(
                 model, source, progress=progress, with_baselines=False, **options
-            ).to_dict()
+            )
+            results.append(found)
         except TunewrightError as error:
-            found = {"model": model, "error": str(error)}
-        results.append(found)
-    return results
+            results.append({"model": model, "error": str(error)})
+    add_paired_tests([found for found in results if isinstance(found, Evaluation)])
+    return [found.to_dict() if isinstance(found, Evaluation) else found for found in results]
 
 
 def suggest_model(task: Task) -> str:
@@ -354,7 +336,7 @@ def propose_recipe(
         "validation": 0.0 if len(splits.validation) or not enough else 0.1,
         "test": 0.0 if len(splits.test) or not enough else 0.1,
     }
-    name = Path(source.partition(":")[0]).stem or "model"
+    name = short_name(source)
     values: dict[str, Any] = {
         "task": splits.task.value,
         "model": model or suggest_model(splits.task),
@@ -368,10 +350,14 @@ def propose_recipe(
     for part in ("validation", "test"):
         if held_out[part] == 0.0:
             comments[part] = (
-                f"{source} has its own {part} rows"
+                f"{shown(source)} has its own {part} rows"
                 if len(getattr(splits, part))
                 else "too few rows to hold any out"
             )
+    if prepared.template == "chat" and (added := ChatTemplate(prepared.tokenizer).added_system()):
+        comments["allow"] = f"the chat template of the model adds {added!r}"
+    if skew := said_of_skew(splits.train):
+        comments["balance"] = skew
     if rendered.cut:
         comments["truncation"] = (
             f"{rendered.cut} training rows are longer than {prepared.recipe.max_length} tokens; "
@@ -379,7 +365,7 @@ def propose_recipe(
         )
     labels = f", {len(prepared.labels)} labels" if prepared.labels else ""
     headline = (
-        f"{source}: {len(splits.train):,} training rows, task {splits.task.value}{labels}.",
+        f"{shown(source)}: {len(splits.train):,} training rows, task {splits.task.value}{labels}.",
         "Written by `tunewright init`. Lines may be removed: what is left out is chosen again.",
     )
     return recipe_text(recipe, prepared.reasons, headline, comments), recipe

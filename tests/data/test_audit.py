@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from string import ascii_lowercase
 
 import pytest
 
 from tunewright.config.task import Task
 from tunewright.data.audit import audit
+from tunewright.data.checks import check_quantity
 from tunewright.data.records import Dataset, Message, Record, Splits
+from tunewright.data.split import split
 
 NOISE = random.Random(11)
 VOCABULARY = ["".join(NOISE.choices(ascii_lowercase, k=NOISE.randint(3, 8))) for _ in range(3000)]
@@ -68,7 +71,12 @@ def test_planted_rows_are_found_with_their_places(name, severity, rows):
     assert finding.places == tuple(("train", 600 + i) for i in range(len(rows)))
     assert finding.message and finding.fix
     assert 0 < len(finding.examples) <= 3
-    assert set(found) <= {"label.contradictory", "balance.skewed"}
+    assert set(found) <= {
+        "label.contradictory",
+        "balance.skewed",
+        "outlier.length",
+        "outlier.words",
+    }
 
 
 @pytest.mark.parametrize(
@@ -180,6 +188,73 @@ def test_small_sets():
     assert found["quantity.held_out"].severity == "info"
 
 
+@pytest.mark.parametrize(
+    ("parameters", "rows", "said"),
+    [
+        (135_000_000, 499, ("quantity.small", "warning", "135 million weights needs at least 500")),
+        (135_000_000, 500, ("quantity.modest", "info", "does well with 1,000 to 5,000")),
+        (135_000_000, 1000, None),
+        (
+            1_000_000_000,
+            999,
+            ("quantity.small", "warning", "1.0 billion weights needs at least 1,0"),
+        ),
+        (7_000_000_000, 1999, ("quantity.modest", "info", "does well with 2,000 to 10,000")),
+        (7_000_000_000, 2000, None),
+        (10_000_000_000, 1999, ("quantity.small", "warning", "at least 2,000")),
+        (70_000_000_000, 4999, ("quantity.modest", "info", "does well with 5,000 to 20,000")),
+        (70_000_000_000, 5000, None),
+    ],
+)
+def test_how_many_rows_are_enough_depends_on_the_model(parameters, rows, said):
+    data = splits([Record(text=str(i), label="ab"[i % 2]) for i in range(rows)])
+    found = list(check_quantity(data, parameters))
+    if said is None:
+        assert found == []
+        return
+    (finding,) = found
+    assert (finding.id, finding.severity, finding.rows) == (*said[:2], rows)
+    assert said[2] in finding.message
+
+
+def chained(count: int) -> list[Record]:
+    """Rows each of which is nearly the one before: three words of fifteen move on."""
+    words = random.Random(1).sample(VOCABULARY, count + 20)
+    return [Record(text=" ".join(words[i : i + 15]), label="ab"[i % 2]) for i in range(count)]
+
+
+def test_held_out_rows_of_one_pattern_resemble_train_and_are_no_copies():
+    rows = chained(60)
+    train = [*clean(600), *rows[::2]]
+    found = findings(train, (), [*clean(150, 600), *rows[1::2]])
+    assert "leakage.near" not in found
+    assert (found["leakage.alike"].severity, found["leakage.alike"].rows) == ("warning", 30)
+    # The same pattern in few rows is a handful of copies.
+    few = chained(6)
+    found = findings([*clean(600), *few[::2]], (), [*clean(150, 600), *few[1::2]])
+    assert (found["leakage.near"].severity, found["leakage.near"].rows) == ("error", 3)
+    assert "leakage.alike" not in found
+
+
+def test_parts_that_a_split_cut_hold_no_near_copies_that_count_as_errors():
+    rows = [*clean(200), *chained(200)]
+    cut = split(Dataset(Task.CLASSIFICATION, tuple(rows)), 0.1, 0.1)
+    found = {f.id: f.severity for f in audit(cut, cut_here=True).findings}
+    assert "error" not in found.values()
+    assert found["leakage.alike"] == "warning"
+    few = chained(6)
+    parts = splits([*clean(600), *few[::2]], (), [*clean(150, 600), *few[1::2]])
+    assert "leakage.near" not in {f.id for f in audit(parts, cut_here=True).findings}
+    # A part that came from another file was not cut here, whatever else was.
+    given = replace(
+        parts,
+        test=replace(
+            parts.test, records=tuple(replace(r, source="test.jsonl") for r in parts.test)
+        ),
+    )
+    assert "leakage.near" in {f.id for f in audit(given, cut_here=True).findings}
+
+
 def test_empty_answers_and_prompts():
     def turn(asked: str, answer: str) -> Record:
         return Record(messages=(Message("user", asked), Message("assistant", answer, train=True)))
@@ -234,3 +309,14 @@ def test_the_dictionary_keeps_the_contract():
 
 def test_an_empty_data_set_is_no_crash():
     assert audit(splits(())).rows == 0
+
+
+def test_a_split_keeps_prompts_together_so_that_none_leaks():
+    def asked(i: int, j: int) -> Record:
+        said = Message("assistant", clean_text(1000 * j + i), train=True)
+        return Record(messages=(Message("user", f"Please tell {clean_text(i)}"), said))
+
+    rows = tuple(asked(i, j) for j in range(1, 4) for i in range(60))
+    cut = split(Dataset(Task.INSTRUCTION, rows), 0.2, 0.2)
+    assert len(cut.test) > 20
+    assert "leakage.prompt" not in {f.id for f in audit(cut, cut_here=True).findings}

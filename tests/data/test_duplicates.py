@@ -123,3 +123,39 @@ def test_exact_groups_ignore_case_spacing_and_unicode_form():
     texts = ["Café  now", "cafe\u0301 now", "CAF\u00c9 NOW ", "cafe now", "", " "]
     assert list(exact_groups(texts).values()) == [[0, 1, 2], [3]]
     assert normal_text("Straße ﬁne") == "strasse fine"
+
+
+UNLIKE = [
+    ("How do I exchange currencies using this app?", "What currencies will this app exchange?"),
+    ("I want to activate my card, how do I do it?", "how to activate card?"),
+    ("Is my card accepted anywhere?", "Is there anywhere my card will not be accepted?"),
+    ("Where are your cards delivered to?", "Where can cards be delivered?"),
+    ("My parcel 48213 has not arrived at the door", "My parcel 90177 has not arrived at the door"),
+]
+ALIKE = [
+    ("How do I link my new card?", "How do I link a new card?"),
+    ("My top-up didn't work.", "My top up didn't work!"),
+    ("I did a payment but it was reverted by the app", "I did a payment, but it was reverted by"),
+    ("What do I do when my card is lost or stolen?", "when my card is lost or stolen What do I do"),
+]
+
+
+def questions(pairs):
+    """The pairs among other questions about the same few things, so that these weigh little."""
+    noise = random.Random(2)
+    things = ["card", "app", "currencies", "exchange", "accepted", "delivered", "parcel", "payment"]
+    other = [
+        f"{sentence(noise, 6)} {noise.choice(things)} {noise.choice(things)}" for _ in range(400)
+    ]
+    texts = [text for pair in pairs for text in pair]
+    return texts + other, {(2 * i, 2 * i + 1) for i in range(len(pairs))}
+
+
+def test_other_questions_about_the_same_are_no_copies():
+    texts, pairs = questions(UNLIKE)
+    assert not pairs_of(texts) & pairs
+
+
+def test_the_same_question_in_nearly_the_same_words_is_a_copy():
+    texts, pairs = questions(ALIKE)
+    assert pairs_of(texts) >= pairs

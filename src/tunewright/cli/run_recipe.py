@@ -16,10 +16,14 @@ def run(
     as_json: Json = False,
 ) -> None:
     """The whole road: train (or finish, or reuse), evaluate, write the report."""
+    from pathlib import Path
+
     from tunewright import pipeline
+    from tunewright.checking import require_sound
     from tunewright.cli.screen import (
         TrainingScreen,
         comparison_lines,
+        findings_table,
         make_console,
         print_json,
         scores_table,
@@ -27,6 +31,7 @@ def run(
     )
     from tunewright.config.load import load_recipe
     from tunewright.evaluate.run import check_metrics
+    from tunewright.train.run import is_begun
 
     console = make_console(quiet=as_json)
     loaded = load_recipe(recipe, overrides or ())
@@ -35,22 +40,29 @@ def run(
     # Before hours of training, not after:
     check_metrics(metric or (), prepared.task)
     pipeline.require_held_out(prepared)
+    found = None
+    if not is_begun(Path(prepared.recipe.output_dir)):
+        with console.status("Looking at the data"):
+            found = pipeline.audit_prepared(prepared)
+        if found["findings"]:
+            console.print(findings_table(found["findings"]))
+        require_sound(found, prepared.recipe.data.allow)
     with TrainingScreen(console) as screen:
-        trained = pipeline.train_or_resume(prepared, screen)
+        trained = pipeline.train_or_resume(prepared, screen, found)
     with stage_progress(console) as progress:
-        found = pipeline.evaluate_run(trained.folder, progress, metric)
+        scores = pipeline.evaluate_run(trained.folder, progress, metric)
     report = pipeline.report_run(trained.folder)
     if as_json:
         print_json(
             {
                 "output_dir": str(trained.folder),
                 "results": trained.results,
-                "evaluation": found,
+                "evaluation": scores,
                 "report": str(report.html),
             }
         )
         return
-    console.print(scores_table(found))
-    for line in comparison_lines(found):
+    console.print(scores_table(scores))
+    for line in comparison_lines(scores):
         console.print(f"  {line}")
     console.print(f"The report is in {report.html}.")

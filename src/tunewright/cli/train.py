@@ -16,6 +16,7 @@ def train(
 ) -> None:
     """Fine-tune a model by a recipe. Survives Ctrl-C: `tunewright resume` goes on."""
     from tunewright import pipeline
+    from tunewright.checking import require_sound
     from tunewright.cli.screen import (
         TrainingScreen,
         findings_table,
@@ -37,6 +38,7 @@ def train(
         console.print(settings_table(prepared.recipe.model_dump(mode="json"), prepared.reasons))
     if found["findings"]:
         console.print(findings_table(found["findings"]))
+    require_sound(found, prepared.recipe.data.allow)
     with TrainingScreen(console) as screen:
         result = pipeline.train(prepared, screen, found)
     show_result(result, console, as_json)

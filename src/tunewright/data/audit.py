@@ -1,6 +1,6 @@
 """Look at a data set and say everything in it that would spoil a model or its score.
 
-Nothing is changed here. Each finding has a stable id; `docs/data.md` lists them.
+Nothing is changed here. Each finding has a stable id; `docs/check.md` lists them.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tunewright.data import checks, copies
+from tunewright.data import checks, copies, language, template_audit, variety
 from tunewright.data.finding import SEVERITIES, Finding, Severity
-from tunewright.data.records import Dataset, Splits
+from tunewright.data.records import Dataset, Splits, Task
+from tunewright.data.render import Example, Renderer, Truncation
+from tunewright.data.wrong_labels import Suspect, check_suspects, find_suspects
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _BINS = 24
 _BATCH = 1000
+_NO_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,12 @@ class Audit:
         splits: rows by part.
         labels: rows by label, all parts, most frequent first. Empty for tasks without classes.
         lengths: of the rows in `unit` (tokens, or characters without a tokenizer): `min`,
-            `median`, `p95`, `max`, and a `histogram` with `edges` (n + 1) and `counts` (n).
+            `median`, `p95`, `max`, and a `histogram` with `edges` (n + 1) and `counts` (n);
+            `limit` where rows above a length would be cut.
+        languages: rows by language (ISO 639-1), most frequent first; unsure rows are left out.
         findings: the worst first.
+        suspects: training rows whose label looks wrong, the most suspect first; None where they
+            were not looked for.
     """
 
     task: str
@@ -40,7 +47,9 @@ class Audit:
     splits: Mapping[str, int]
     labels: Mapping[str, int]
     lengths: Mapping[str, Any]
+    languages: Mapping[str, int] = field(default_factory=dict)
     findings: Sequence[Finding] = field(default_factory=tuple)
+    suspects: Sequence[Suspect] | None = None
 
     @property
     def worst(self) -> Severity | None:
@@ -50,14 +59,18 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """The audit as `tunewright check --json` prints it."""
-        return {
+        content = {
             "task": self.task,
             "rows": self.rows,
             "splits": dict(self.splits),
             "labels": dict(self.labels),
             "lengths": dict(self.lengths),
+            "languages": dict(self.languages),
             "findings": [finding.to_dict() for finding in self.findings],
         }
+        if self.suspects is not None:
+            content["wrong_labels"] = [suspect.to_dict() for suspect in self.suspects]
+        return content
 
 
 def audit(
@@ -65,42 +78,113 @@ def audit(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     max_length: int | None = None,
+    template: str = "auto",
+    truncation: Truncation = "cut",
+    parameters: int | None = None,
     wrong_labels: bool = False,
+    cut_here: bool = False,
 ) -> Audit:
     """Examine every row.
 
     Args:
         data: parts of a data set, or one data set, which counts as training rows.
-        tokenizer: measure lengths in its tokens; otherwise in characters.
+        tokenizer: measure lengths in its tokens, otherwise in characters; and look at what is
+            trained, where the rows are for a model that writes.
         max_length: longest row in tokens that the model will see; needs `tokenizer`.
+        template: how prompts are laid out: `chat`, `plain`, or `auto` for `chat` where the
+            tokenizer has a template.
+        truncation: `drop` when rows that are too long are left out instead of cut.
+        parameters: number of weights of the model, to judge the number of rows by.
         wrong_labels: also rank training labels that look wrong, by models trained on the words:
             seconds for ten thousand rows.
+        cut_here: parts that come from one source were cut from it by `tunewright.data.split`.
+
+    Raises:
+        DataError: the chat template refuses the roles of a row.
     """
     splits = as_splits(data)
     findings: list[Finding] = []
-    for check in (*checks.CHECKS, *copies.CHECKS):
+    for check in checks.CHECKS:
         findings += check(splits)
-    sizes = _sizes(splits, tokenizer)
-    if tokenizer is not None and max_length is not None:
-        findings += checks.over_length(splits, sizes, max_length)
-    if wrong_labels:
-        findings += copies.check_suspect_labels(splits)
+    findings += checks.check_quantity(splits, parameters)
+    findings += copies.check_copies(splits, cut_here=cut_here)
+    findings += variety.check_variety(splits)
+    languages = language.by_row(splits)
+    findings += language.check_languages(splits, languages)
+    if tokenizer is None:
+        sizes = {name: [len(record.plain_text) for record in part] for name, part in splits.items()}
+    else:
+        sizes, found = _as_seen(splits, tokenizer, max_length, template, truncation)
+        findings += found
+        if max_length is not None:
+            findings += checks.over_length(splits, sizes, max_length)
+    suspects = find_suspects(splits) if wrong_labels else []
+    findings += check_suspects(splits, suspects)
     order = {severity: rank for rank, severity in enumerate(reversed(SEVERITIES))}
     findings.sort(key=lambda f: (order[f.severity], -f.rows, f.id))
     counts = Counter(
         label for _, part in splits.items() for record in part for label in record.class_names
     )
+    lengths = _lengths(
+        [size for part in sizes.values() for size in part],
+        "tokens" if tokenizer is not None else "characters",
+    )
+    if lengths.get("max", 0) and max_length is not None and splits.task is not Task.TEXT:
+        lengths["limit"] = max_length
     return Audit(
         task=splits.task.value,
         rows=sum(len(part) for _, part in splits.items()),
         splits={name: len(part) for name, part in splits.items()},
         labels=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        lengths=_lengths(
-            [size for part in sizes.values() for size in part],
-            "tokens" if tokenizer is not None else "characters",
-        ),
+        lengths=lengths,
+        languages=language.count_languages(languages),
         findings=tuple(findings),
+        suspects=tuple(suspects) if wrong_labels else None,
     )
+
+
+def pick_template(template: str, tokenizer: PreTrainedTokenizerBase, task: Task) -> str:
+    """`chat` or `plain`; `auto` takes `chat` for conversations where there is a template."""
+    if template != "auto":
+        return template
+    return "chat" if tokenizer.chat_template and task is Task.INSTRUCTION else "plain"
+
+
+def _as_seen(
+    splits: Splits,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    template: str,
+    truncation: Truncation,
+) -> tuple[dict[str, list[int]], list[Finding]]:
+    """Tokens of each row, by part, and what is wrong with what would be trained."""
+    if not splits.task.is_generative:
+        return _plain_sizes(splits, tokenizer), []
+    if tokenizer.eos_token_id is None:
+        return _plain_sizes(splits, tokenizer), [template_audit.no_stop_token(splits)]
+    layout = pick_template(template, tokenizer, splits.task)
+    limit = max_length or _NO_LIMIT
+    renderer = Renderer(tokenizer, splits.task, limit, layout)
+    findings = list(template_audit.check_template(splits, renderer))
+    if any(finding.id == "template.stop" for finding in findings):
+        return _plain_sizes(splits, tokenizer), findings  # such rows cannot be laid out
+    examples = {name: renderer.tokenise(part) for name, part in splits.items()}
+    kept = examples
+    if truncation == "drop":
+        kept = {name: [e for e in part if len(e) <= limit] for name, part in examples.items()}
+    findings += template_audit.check_rendered(splits, renderer, kept, limit)
+    return {
+        name: _longest(part, len(splits_part))
+        for (name, part), (_, splits_part) in zip(examples.items(), splits.items(), strict=True)
+    }, findings
+
+
+def _longest(examples: Sequence[Example], rows: int) -> list[int]:
+    """Tokens of each row; of a row with several examples, the longest."""
+    sizes = [0] * rows
+    for example in examples:
+        sizes[example.row] = max(sizes[example.row], len(example))
+    return sizes
 
 
 def as_splits(data: Splits | Dataset) -> Splits:
@@ -111,13 +195,10 @@ def as_splits(data: Splits | Dataset) -> Splits:
     return Splits(data, empty, empty)
 
 
-def _sizes(splits: Splits, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, list[int]]:
-    """Length of each row, by part."""
+def _plain_sizes(splits: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+    """Tokens of the text of each row, by part."""
     found: dict[str, list[int]] = {}
     for name, part in splits.items():
-        if tokenizer is None:
-            found[name] = [len(record.plain_text) for record in part]
-            continue
         sizes: list[int] = []
         for first in range(0, len(part), _BATCH):
             records = part.records[first : first + _BATCH]

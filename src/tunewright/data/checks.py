@@ -20,8 +20,14 @@ from tunewright.data.finding import (
 from tunewright.data.personal import find_personal, mask_personal
 from tunewright.data.records import Record, Splits, Task
 
-FEWEST_ROWS = 500
-"""Training rows below which tuning a small model seldom pays."""
+ENOUGH_ROWS = (
+    (1e9, 500, 1_000, 5_000),
+    (10e9, 1_000, 2_000, 10_000),
+    (float("inf"), 2_000, 5_000, 20_000),
+)
+"""Of models below so many weights: the fewest training rows that pay, and from how many to how many
+they do well. The usual recommendation for supervised tuning; tasks differ."""
+_REMOVE = "Complete them, or take them out with --fix OUT."
 FEWEST_HELD_OUT = 100
 """Held-out rows below which an interval around a score is wider than most differences."""
 FEWEST_OF_A_LABEL = 10
@@ -74,9 +80,7 @@ def _found(
 def check_empty(splits: Splits) -> Iterator[Finding]:
     """Rows without words."""
     blank = _places(splits, lambda r: not r.messages and not r.text.strip())
-    yield from _found(
-        "empty.text", "error", splits, blank, "{rows} {have} no text.", "Remove or complete them."
-    )
+    yield from _found("empty.text", "error", splits, blank, "{rows} {have} no text.", _REMOVE)
     lacking = _places(splits, lambda r: r.text_pair is not None and not r.text_pair.strip())
     yield from _found(
         "empty.pair",
@@ -84,7 +88,7 @@ def check_empty(splits: Splits) -> Iterator[Finding]:
         splits,
         lacking,
         "{rows} {have} no second text.",
-        "Remove or complete them.",
+        _REMOVE,
     )
     if splits.task is Task.INSTRUCTION:
         mute = _places(splits, lambda r: any(m.train and not m.content.strip() for m in r.messages))
@@ -94,7 +98,7 @@ def check_empty(splits: Splits) -> Iterator[Finding]:
             splits,
             mute,
             "{rows} {have} an empty answer, which teaches the model to say nothing.",
-            "Remove or complete them.",
+            _REMOVE,
         )
         unasked = _places(splits, _asks_nothing)
         yield from _found(
@@ -201,7 +205,8 @@ def _check_balance(splits: Splits, counts: Counter[str]) -> Iterator[Finding]:
             least[1],
             f"The label {most[0]!r} has {counted(most[1], 'training row')}, {least[0]!r} has "
             f"{least[1]:,}: {most[1] / least[1]:.0f} times fewer.",
-            "Judge by macro-F1, not by accuracy; collect more rows of the rare labels.",
+            "Judge by macro-F1, not by accuracy; collect more rows of the rare labels, or let each "
+            "label count alike with data.balance: weights.",
         )
 
 
@@ -217,17 +222,32 @@ def _check_numbers(splits: Splits) -> Iterator[Finding]:
         )
 
 
-def check_quantity(splits: Splits) -> Iterator[Finding]:
-    """Too few rows to learn from or to measure with."""
+def check_quantity(splits: Splits, parameters: int | None = None) -> Iterator[Finding]:
+    """Too few rows to learn from or to measure with.
+
+    Args:
+        splits: the rows.
+        parameters: number of weights of the model. Default: a small one.
+    """
     count = len(splits.train)
-    if 0 < count < FEWEST_ROWS and splits.task is not Task.TEXT:
+    fewest, good, most = next(row[1:] for row in ENOUGH_ROWS if (parameters or 0) < row[0])
+    which = "Small models need" if parameters is None else f"{_size(parameters)} needs"
+    well = f"at least {fewest:,}, and do{'' if parameters is None else 'es'} well with {good:,}"
+    if 0 < count < fewest and splits.task is not Task.TEXT:
         yield Finding(
             "quantity.small",
             "warning",
             count,
-            f"There are {counted(count, 'training row')}. Small models need at least "
-            f"{FEWEST_ROWS:,}, and do well with 1,000 to 5,000.",
+            f"There are {counted(count, 'training row')}. {which} {well} to {most:,}.",
             "Collect more rows, or compare with a prompt and a few examples before tuning.",
+        )
+    elif parameters is not None and 0 < count < good and splits.task is not Task.TEXT:
+        yield Finding(
+            "quantity.modest",
+            "info",
+            count,
+            f"There are {counted(count, 'training row')}. {which} {well} to {most:,}.",
+            "More rows are likely to help.",
         )
     held_out = len(splits.test) or len(splits.validation)
     if 0 < held_out < FEWEST_HELD_OUT:
@@ -241,6 +261,12 @@ def check_quantity(splits: Splits) -> Iterator[Finding]:
         )
 
 
+def _size(parameters: int) -> str:
+    if parameters >= 1e9:
+        return f"A model of {parameters / 1e9:.1f} billion weights"
+    return f"A model of {max(1, round(parameters / 1e6)):,} million weights"
+
+
 def check_encoding(splits: Splits) -> Iterator[Finding]:
     """Texts that were damaged on their way."""
     damaged = _places(splits, lambda r: bool(MOJIBAKE.search(r.plain_text)))
@@ -251,7 +277,7 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         damaged,
         "{rows} {have} characters that were read in the wrong encoding, such as "
         "\u201c\u00c3\u00a9\u201d for \u201c\u00e9\u201d, or the replacement character \ufffd.",
-        "Save the source as UTF-8 and read it again.",
+        "Save the source as UTF-8 and read it again, or repair what can be with --fix OUT.",
     )
     control = _places(splits, lambda r: bool(CONTROL.search(r.plain_text)))
     yield from _found(
@@ -260,7 +286,7 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         splits,
         control,
         "{rows} {have} control characters, which no reader sees.",
-        "Remove the control characters.",
+        "Take them out with --fix OUT.",
     )
     markup = _places(splits, lambda r: bool(MARKUP.search(r.plain_text)))
     yield from _found(
@@ -288,7 +314,7 @@ def check_personal(splits: Splits) -> Iterator[Finding]:
             secret,
             f"{counted(len(secret), 'row holds', 'rows hold')} what looks like a password or a key "
             "of a service.",
-            "Revoke it if it is real, and mask it.",
+            "Revoke it if it is real, and mask it with --fix OUT --mask.",
         )
     if kinds:
         places = sorted({place for found in kinds.values() for place in found})
@@ -299,7 +325,7 @@ def check_personal(splits: Splits) -> Iterator[Finding]:
             places,
             f"{counted(len(places), 'row holds', 'rows hold')} personal data ({each}), which a "
             "model may learn by heart and repeat.",
-            "Mask it unless the model needs it.",
+            "Mask it with --fix OUT --mask, unless the model needs it.",
         )
 
 
@@ -356,7 +382,6 @@ CHECKS: tuple[Callable[[Splits], Iterator[Finding]], ...] = (
     check_empty,
     check_constant,
     check_labels,
-    check_quantity,
     check_encoding,
     check_personal,
 )

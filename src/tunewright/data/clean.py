@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tunewright.data.audit import as_splits, audit
-from tunewright.data.checks import CONTROL, MARKUP, MOJIBAKE
+from tunewright.data.audit import as_splits
+from tunewright.data.checks import CONTROL, MARKUP, MOJIBAKE, check_empty, check_labels
+from tunewright.data.copies import check_copies
 from tunewright.data.finding import Place
 from tunewright.data.personal import mask_personal
 from tunewright.data.records import Dataset, Record, Splits
+from tunewright.data.wrong_labels import check_suspects, find_suspects
 from tunewright.errors import DataError, unknown_name
 
 SAFE = (
@@ -30,6 +32,8 @@ SAFE = (
 )
 """Fixes that no one regrets: repair characters, drop rows without words, count copies once, and
 keep copies of training rows out of the held-out parts."""
+MASKING = ("personal.data", "secret.key")
+"""Fixes that put `[EMAIL]` and the like in place of personal data and secrets."""
 
 _REMOVABLE = frozenset(
     {
@@ -104,7 +108,10 @@ def clean(data: Splits | Dataset, fixes: Sequence[str] = SAFE) -> Cleaned:
         if name in fixes:
             splits = _rewritten(splits, name, rewrite, changes)
     wanted = [name for name in fixes if name in _REMOVABLE]
-    if wanted:
+    # Fewer rows can make a chain of near copies short enough to be copies, so look again.
+    before = -1
+    while wanted and before != len(changes):
+        before = len(changes)
         splits = _without(splits, wanted, changes)
     return Cleaned(splits, tuple(changes))
 
@@ -135,7 +142,12 @@ def _mapped(record: Record, rewrite: Callable[[str], str]) -> Record:
 
 def _without(splits: Splits, wanted: Sequence[str], changes: list[Change]) -> Splits:
     reasons: dict[Place, str] = {}
-    for finding in audit(splits, wrong_labels="label.suspect" in wanted).findings:
+    found = [*check_empty(splits), *check_labels(splits), *check_copies(splits)]
+    if "label.suspect" in wanted:
+        found += check_suspects(splits, find_suspects(splits))
+    for finding in sorted(
+        found, key=lambda finding: wanted.index(finding.id) if finding.id in wanted else -1
+    ):
         if finding.id in wanted:
             for place in finding.places:
                 reasons.setdefault(place, finding.id)

@@ -7,6 +7,11 @@ Jaccard similarity of their sets reaches a threshold. Candidates come from local
 hashing of MinHash signatures (Broder 1997; weights as in Chum, Philbin & Zisserman 2008), and
 every candidate is checked exactly, so hashing can miss a pair but never invent one.
 
+Two questions about the same thing share their rare words, and in a short text these decide. So a
+pair must also agree in its common words and in what stands beside what: the plain Jaccard
+similarity of 3-grams that may reach over the space between words has a threshold of its own. And
+texts that differ in their numbers alone say different things.
+
 This module knows texts. It does not know records.
 """
 
@@ -16,7 +21,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +31,14 @@ if TYPE_CHECKING:
 THRESHOLD = 0.65
 """Weighted Jaccard similarity from which two texts are near copies."""
 
+RUNNING_THRESHOLD = 0.7
+"""Plain Jaccard similarity of 3-grams over word borders from which two texts are near copies. A
+phrase moved costs a few grams, other words for the same thing cost many."""
+_SAME_WORDS = 0.95
+"""Weighted similarity from which the order of the words does not count at all."""
+
 _GRAM = 4
+_RUNNING_GRAM = 3
 _BANDS = 26
 _ROWS = 4
 """Signatures have `_BANDS` x `_ROWS` values; a pair is a candidate when one band agrees.
@@ -40,6 +52,7 @@ _LIGHTEST, _HEAVIEST = 0.05, 3.0
 _WHOLE_CHUNK = 1 << 18
 _NOT_WORD = re.compile(r"[\W_]+")
 _SPACE = re.compile(r"\s+")
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,15 @@ def near_pairs(texts: Sequence[str], *, threshold: float = THRESHOLD, seed: int 
     left, right = rows[left], rows[right]
     similarity = _similarities(grams, left, right)
     near = similarity >= threshold
+    left, right, similarity = left[near], right[near], similarity[near]
+    near = _running_similarities(texts, left, right) >= RUNNING_THRESHOLD
+    near |= similarity >= _SAME_WORDS
+    numbers = {
+        row: sorted(_NUMBER.findall(texts[row])) for row in {*left.tolist(), *right.tolist()}
+    }
+    for pair in near.nonzero()[0].tolist():
+        one, other = numbers[int(left[pair])], numbers[int(right[pair])]
+        near[pair] = one == other or len(one) != len(other)
     return NearPairs(left[near], right[near], similarity[near])
 
 
@@ -128,10 +150,11 @@ class _Grams:
         return rows, self.ids[useful], np.append(0, np.cumsum(np.diff(behind)[rows]))
 
 
-def _grams(texts: Sequence[str]) -> _Grams | None:
+def _grams(texts: Sequence[str], size: int = _GRAM, across: bool = False) -> _Grams | None:
+    """Grams of `size` characters inside words, or `across` the spaces between them too."""
     import numpy as np
 
-    keys = _hashed(texts)
+    keys = _hashed(texts, size, across)
     if not len(keys):
         return None
     low = np.uint64(0xFFFFFFFF)
@@ -147,7 +170,7 @@ def _grams(texts: Sequence[str]) -> _Grams | None:
     return _Grams(ids, starts, rarity.astype(np.float32), counts)
 
 
-def _hashed(texts: Sequence[str]) -> NDArray[np.uint64]:
+def _hashed(texts: Sequence[str], size: int, across: bool) -> NDArray[np.uint64]:
     """Sorted distinct keys: the gram's hash in the high 32 bits, the text's position in the low."""
     import numpy as np
 
@@ -157,15 +180,15 @@ def _hashed(texts: Sequence[str]) -> NDArray[np.uint64]:
         spaced = [f" {_words(text)} " for text in part]
         lengths = np.fromiter((len(text) for text in spaced), dtype=np.int64, count=len(spaced))
         codes = np.frombuffer("".join(spaced).encode("utf-32-le"), dtype=np.uint32)
-        if len(codes) < _GRAM:
+        if len(codes) < size:
             continue
         owner = np.repeat(np.arange(first, first + len(part), dtype=np.uint64), lengths)
-        count = len(codes) - _GRAM + 1
+        count = len(codes) - size + 1
         hashed = np.zeros(count, dtype=np.uint32)
-        for offset in range(_GRAM):
+        for offset in range(size):
             hashed = hashed * np.uint32(0x01000193) ^ _mixed(codes[offset : offset + count])
-        inside = owner[:count] == owner[_GRAM - 1 :]
-        for offset in range(1, _GRAM - 1):
+        inside = owner[:count] == owner[size - 1 :]
+        for offset in () if across else range(1, size - 1):
             inside &= codes[offset : offset + count] != 32
         high = _mixed(hashed[inside]).astype(np.uint64) << np.uint64(32)
         pieces.append(high | owner[:count][inside])
@@ -267,6 +290,20 @@ def _candidates(signatures: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[A
             pairs.append(_distinct(low * count + high))
     found = _distinct(np.concatenate(pairs))
     return found // count, found % count
+
+
+def _running_similarities(
+    texts: Sequence[str], left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """[p] plain Jaccard similarity of pairs of texts, by grams that may reach over a space."""
+    import numpy as np
+
+    rows = _distinct(np.concatenate([left, right]))
+    grams = _grams([texts[row] for row in rows], _RUNNING_GRAM, across=True)
+    if grams is None:
+        return np.zeros(len(left))
+    even = replace(grams, weights=np.ones_like(grams.weights))
+    return _similarities(even, np.searchsorted(rows, left), np.searchsorted(rows, right))
 
 
 def _similarities(

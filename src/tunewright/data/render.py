@@ -3,17 +3,28 @@
 A generative row is cut into segments at the borders between what the user gives and what the
 model must say. Segments are tokenised apart, so the prompt has the same tokens in training as
 when the model is served, and the mask follows from positions: a padding token that is also the
-stop token can never hide the stop token from the loss.
+stop token can never hide the stop token from the loss. What a message says is never control: a
+stop token that somebody wrote into a text is tokenised as the words it looks like.
 
-This module knows tokenizers and chat templates. It does not know models.
+This module knows tokenizers. It does not know models, nor what a chat template looks like.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from tunewright.data.chat import (
+    ChatTemplate,
+    Segment,
+    Turns,
+    control_pattern,
+    control_tokens,
+    literal_segments,
+)
+from tunewright.data.collector import collector_paused
 from tunewright.data.records import Dataset, Message, Record, Task
 from tunewright.errors import DataError
 
@@ -21,6 +32,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Truncation = Literal["error", "cut", "drop"]
+
+_BEFORE = "a:"
+"""A text that nothing is joined to, to see what a tokenizer makes of the text behind it."""
 
 
 @dataclass(slots=True)
@@ -33,6 +47,7 @@ class Example:
         loss_mask: for generative tasks, t flags: True where the token counts in the loss.
         token_type_ids: for pairs, t segment ids, where the model has them.
         target: class index, number, or one 0/1 per class.
+        answer: index of the message that is trained, where a conversation takes several examples.
     """
 
     input_ids: list[int]
@@ -40,6 +55,7 @@ class Example:
     loss_mask: list[bool] | None = None
     token_type_ids: list[int] | None = None
     target: int | float | list[float] | None = None
+    answer: int | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -50,20 +66,13 @@ class Example:
         return sum(self.loss_mask[1:]) if self.loss_mask is not None else 1
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of a row's text; `trained` says whether its tokens count in the loss."""
-
-    text: str
-    trained: bool
-
-
 @dataclass(slots=True)
 class Rendered:
     """All rows of a data set as the model sees them.
 
     Attributes:
-        examples: in the order of the records; a long plain text gives several.
+        examples: in the order of the records; a long plain text gives several, and so does a
+            conversation whose template shows earlier answers in another form.
         cut: rows whose end was cut.
         dropped: rows left out because they are too long, or because nothing to train is left.
     """
@@ -100,10 +109,14 @@ class Renderer:
         self.max_length = max_length
         self.template = template
         self.label_ids = {label: i for i, label in enumerate(labels)}
-        if template == "chat" and not tokenizer.chat_template:
-            raise DataError(
-                "data.template is 'chat', but the tokenizer has no chat template. Use 'plain'."
-            )
+        self.control = control_pattern(control_tokens(tokenizer))
+        self.chat: ChatTemplate | None = None
+        if template == "chat":
+            if not tokenizer.chat_template:
+                raise DataError(
+                    "data.template is 'chat', but the tokenizer has no chat template. Use 'plain'."
+                )
+            self.chat = ChatTemplate(tokenizer)
         if task.is_generative and tokenizer.eos_token_id is None:
             raise DataError(
                 "The tokenizer has no end-of-text token, so the model could never learn to stop. "
@@ -114,8 +127,9 @@ class Renderer:
         """Tokenise every record and fit it to `max_length`: `fit(tokenise(...))`."""
         return self.fit(dataset, self.tokenise(dataset), truncation)
 
+    @collector_paused()
     def tokenise(self, dataset: Dataset) -> list[Example]:
-        """One example a record, of any length."""
+        """The examples of each record, of any length: one, as a rule."""
         if self.task is Task.TEXT:
             return self._texts(dataset)
         if self.task is Task.INSTRUCTION:
@@ -167,132 +181,73 @@ class Renderer:
             )
         return rendered
 
-    def prompt(self, record: Record) -> tuple[list[int], str]:
-        """Token ids up to the last answer of a conversation, and that answer's text."""
-        last = _last_answer(record)
-        segments = self._segments(record.messages[:last], record, open_answer=True)
-        ids = self._ids(segments)
-        return self._start() + [i for segment in ids for i in segment], record.messages[
-            last
-        ].content
+    def prompt(self, record: Record, answer: int | None = None) -> tuple[list[int], str]:
+        """Token ids up to an answer of a conversation, and that answer's text.
+
+        Args:
+            record: the conversation.
+            answer: index of the message. Default: the last answer.
+        """
+        if answer is None:
+            answer = _last_answer(record)
+        said = record.messages[:answer]
+        segments = self._plain(said) if self.chat is None else self.chat.prompt(said)
+        ids = self._ids([segments])[0]
+        return self._start() + [i for piece in ids for i in piece], record.messages[answer].content
+
+    def literal_ids(self, text: str) -> list[int]:
+        """Token ids of words that somebody wrote, though they look like a control token."""
+        return self._encode([text], literal=True)[0]
+
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids of a text as a template writes it: control tokens are control."""
+        return self._encode([text])[0]
 
     def stop_ids(self) -> list[int]:
         """Tokens that end an answer: the end-of-text token and the template's own."""
         found = [self.tokenizer.eos_token_id]
-        if self.template == "chat":
-            tail = self._tail_ids()
-            found += [i for i in tail[:1] if i not in found]
+        if self.chat is not None:
+            ids = self.tokenizer.convert_tokens_to_ids(self.chat.stops()[:1])
+            found += [i for i in ids if i not in found]
         return found
 
     # Generative rows
 
     def _conversations(self, dataset: Dataset) -> list[Example]:
-        rows = [self._segments(record.messages, record) for record in dataset]
-        ids = self._ids([segment for row in rows for segment in row])
+        rows = [(i, turns) for i, record in enumerate(dataset) for turns in self._rows(record)]
         start = self._start()
         examples = []
-        position = 0
-        for index, row in enumerate(rows):
+        for (index, turns), ids in zip(rows, self._ids([t.segments for _, t in rows]), strict=True):
             input_ids, mask = list(start), [False] * len(start)
-            for segment, tokens in zip(row, ids[position : position + len(row)], strict=True):
+            for segment, tokens in zip(turns.segments, ids, strict=True):
                 input_ids += tokens
                 mask += [segment.trained] * len(tokens)
-            position += len(row)
-            examples.append(Example(input_ids, index, loss_mask=mask))
+            examples.append(Example(input_ids, index, loss_mask=mask, answer=turns.answer))
         return examples
 
-    def _segments(
-        self, messages: Sequence[Message], record: Record, open_answer: bool = False
-    ) -> list[Segment]:
-        """The texts of a conversation, split where training starts and stops.
+    def _rows(self, record: Record) -> list[Turns]:
+        if self.chat is None:
+            return [Turns(self._plain(record.messages))]
+        return self.chat.rows(record.messages, _place(record))
 
-        With `open_answer` the last segment ends where the model is to go on.
-        """
-        if self.template == "chat":
-            return self._chat_segments(messages, record, open_answer)
-        stop = self.tokenizer.eos_token
-        segments = []
+    def _plain(self, messages: Sequence[Message]) -> list[Segment]:
+        """Messages one after another; an answer ends with the stop token."""
+        segments: list[Segment] = []
         for message in messages:
-            if message.role == "assistant":
-                segments.append(Segment(message.content + stop, message.train))
-            else:
-                segments.append(Segment(message.content + "\n\n", False))
+            answer = message.role == "assistant"
+            trained = answer and message.train
+            said = literal_segments(message.content, trained, self.control)
+            end = self.tokenizer.eos_token if answer else "\n\n"
+            if said and not said[-1].literal:
+                end = said.pop().text + end
+            segments += [*said, Segment(end, trained)]
         return segments
-
-    def _chat_segments(
-        self, messages: Sequence[Message], record: Record, open_answer: bool
-    ) -> list[Segment]:
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        segments = []
-        done = ""
-        for index, message in enumerate(messages):
-            if message.role != "assistant" or not message.train:
-                continue
-            before = self._apply(turns[:index], generate=True)
-            after = self._apply(turns[: index + 1], generate=False)
-            if not (before.startswith(done) and after.startswith(before)):
-                raise DataError(
-                    f"{_place(record)}: the chat template rewrites earlier turns when an answer "
-                    "is added, so training would not match use. Use data.template=plain or "
-                    "another template."
-                )
-            answer, tail = self._split_stop(after[len(before) :], record)
-            segments += [
-                Segment(before[len(done) :], False),
-                Segment(answer, True),
-                Segment(tail, False),
-            ]
-            done = after
-        rest = self._apply(turns, generate=open_answer)
-        if len(rest) > len(done):
-            segments.append(Segment(rest[len(done) :], False))
-        return [segment for segment in segments if segment.text]
-
-    def _split_stop(self, answer: str, record: Record) -> tuple[str, str]:
-        """Split the rendered answer behind its stop token: what follows is not trained."""
-        stops = [token for token in self._special_tokens() if token in answer]
-        if not stops:
-            raise DataError(
-                f"{_place(record)}: the chat template puts no stop token behind an answer, so the "
-                "model could never learn to stop. Use data.template=plain or another template."
-            )
-        end = max(answer.rfind(stop) + len(stop) for stop in stops)
-        return answer[:end], answer[end:]
-
-    def _special_tokens(self) -> list[str]:
-        added = self.tokenizer.added_tokens_decoder.values()
-        return [token.content for token in added if token.special]
-
-    def _tail_ids(self) -> list[int]:
-        """The stop tokens the template writes behind an answer, last one first."""
-        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-        text = self._apply(turns, generate=False)
-        special = set(self.tokenizer.convert_tokens_to_ids(self._special_tokens()))
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return [i for i in reversed(ids) if i in special]
-
-    def _apply(self, turns: list[dict[str, str]], generate: bool) -> str:
-        if not turns and not generate:
-            return ""
-        from jinja2 import TemplateError
-
-        try:
-            text: str = self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=generate
-            )
-        except TemplateError as error:
-            roles = ", ".join(turn["role"] for turn in turns)
-            raise DataError(
-                f"The chat template refuses a conversation of the roles {roles}: {error}. Change "
-                "the roles, or use data.template=plain."
-            ) from error
-        return text
 
     def _texts(self, dataset: Dataset) -> list[Example]:
         """Plain texts, each ended by the stop token."""
         stop = self.tokenizer.eos_token_id
         start = self._start()
-        rows = self._encode([record.text for record in dataset])
+        rows = self._encode([record.text for record in dataset], literal=True)
         return [
             Example([*start, *ids, stop], index, loss_mask=[True] * (len(start) + len(ids) + 1))
             for index, ids in enumerate(rows)
@@ -315,10 +270,52 @@ class Renderer:
         bos = self.tokenizer.bos_token_id
         return [bos] if bos is not None and added[:1] == [bos] else []
 
-    def _ids(self, segments: Sequence[Segment]) -> list[list[int]]:
-        return self._encode([segment.text for segment in segments])
+    def _ids(self, rows: Sequence[Sequence[Segment]]) -> list[list[list[int]]]:
+        """Token ids of each segment of each row."""
+        if not self._cuts_anywhere:
+            return [self._ids_in_context(row) for row in rows]
+        pieces = [segment for row in rows for segment in row]
+        common = iter(self._encode([s.text for s in pieces if not s.literal]))
+        literal = iter(self._encode([s.text for s in pieces if s.literal], literal=True))
+        return [[next(literal if s.literal else common) for s in row] for row in rows]
 
-    def _encode(self, texts: list[str]) -> list[list[int]]:
+    @cached_property
+    def _cuts_anywhere(self) -> bool:
+        """Whether a text may be tokenised in pieces.
+
+        Not so where the tokenizer puts a space of its own before every text (SentencePiece).
+        """
+        whole, left, right, spaced, word = self._encode(
+            [f"{_BEFORE}b", _BEFORE, "b", f"{_BEFORE} b", " b"]
+        )
+        return whole == left + right and spaced == left + word
+
+    def _ids_in_context(self, row: Sequence[Segment]) -> list[list[int]]:
+        """Token ids of each segment: what it adds to the ids of the text before it.
+
+        Where a token would reach over the border, the segment is tokenised by itself, as it is when
+        the model goes on from there. A literal segment breaks the text in two.
+        """
+        found: list[list[int]] = []
+        text, ids = "", list[int]()
+        for segment in row:
+            if segment.literal:
+                text = _BEFORE
+                (ids,) = self._encode([text])
+            whole, alone = self._encode([text + segment.text, segment.text], segment.literal)
+            if whole[: len(ids)] == ids:
+                found.append(whole[len(ids) :])
+                text, ids = text + segment.text, whole
+            else:
+                found.append(alone)
+                text, ids = segment.text, alone
+            if segment.literal:
+                text = _BEFORE
+                (ids,) = self._encode([text])
+        return found
+
+    def _encode(self, texts: list[str], literal: bool = False) -> list[list[int]]:
+        """Token ids of texts; with `literal`, control tokens in them are words like others."""
         if not texts:
             return []
         encoded: list[list[int]] = self.tokenizer(
@@ -326,6 +323,7 @@ class Renderer:
             add_special_tokens=False,
             return_attention_mask=False,
             return_token_type_ids=False,
+            split_special_tokens=literal,
             verbose=False,
         )["input_ids"]
         return encoded

@@ -79,7 +79,7 @@ class Work:
         predictions = found.labels if found.values is None else found.values.tolist()
         answers = Answers(predictions, found.probabilities, labels, found.losses, found.tokens)
         if any(get_metric(name).needs == "texts" for name in names):
-            prompts = [self.renderer.prompt(record)[0] for record in self.records]
+            prompts = [prompt for prompt, _ in self._asked()]
             answers.texts = generate(
                 finished.model,
                 finished.tokenizer,
@@ -111,7 +111,7 @@ class Work:
         if needs == "texts":
             if not answers.texts:
                 return None
-            return [self.renderer.prompt(r)[1] for r in self.records], list(answers.texts)
+            return [answer for _, answer in self._asked()], list(answers.texts)
         references: list[Any] = [record.label for record in self.records]
         if needs == "probabilities":
             if answers.probabilities is None:
@@ -121,6 +121,11 @@ class Work:
         if needs == "numbers":
             references = [float(label) for label in references]
         return references, list(answers.predictions)
+
+    def _asked(self) -> list[tuple[list[int], str]]:
+        """The prompt of each example and the answer to it."""
+        pairs = zip(self.records, self.examples, strict=True)
+        return [self.renderer.prompt(record, example.answer) for record, example in pairs]
 
     def _trained_bytes(self) -> list[int]:
         """Bytes of text, in UTF-8, that each example's losses are of."""

@@ -47,12 +47,15 @@ class Score:
 
 
 @styled
-def label_balance(counts: Mapping[str, int], unit: str = "rows") -> Figure:
+def label_balance(
+    counts: Mapping[str, int], unit: str = "rows", title: str = "Label balance"
+) -> Figure:
     """Horizontal bars of rows a label, the largest first.
 
     Args:
         counts: rows by label. Beyond 20 labels the smallest are drawn as one bar.
         unit: what is counted, for the axis.
+        title: of the chart.
 
     Raises:
         DataError: no label has a row.
@@ -86,16 +89,17 @@ def label_balance(counts: Mapping[str, int], unit: str = "rows") -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(THOUSANDS)
     axes.set_xlabel(unit)
-    axes.set_title(f"Label balance, {total:,} {unit}")
+    axes.set_title(f"{title}, {total:,} {unit}")
     return figure
 
 
 @styled
 def length_histogram(lengths: Mapping[str, Any]) -> Figure:
-    """Histogram of text lengths with the median and the 95th percentile.
+    """Histogram of text lengths with the median, the 95th percentile and where rows are cut.
 
     Args:
-        lengths: `unit`, `median`, `p95` and `histogram` with `edges` (n + 1) and `counts` (n).
+        lengths: `unit`, `median`, `p95` and `histogram` with `edges` (n + 1) and `counts` (n);
+            `limit` where there is one.
 
     Raises:
         DataError: there are not as many edges as counts need.
@@ -114,11 +118,13 @@ def length_histogram(lengths: Mapping[str, Any]) -> Figure:
     axes.stairs(counts, edges, color=ACCENT, linewidth=1.3)
     top = max(counts)
     middle = (edges[0] + edges[-1]) / 2
-    for key, name, height in (("median", "median", 1.2), ("p95", "95th percentile", 1.08)):
+    marks = ("median", "median", 1.2), ("p95", "95th percentile", 1.08), ("limit", "cut at", 0.96)
+    for key, name, height in marks:
         value = lengths.get(key)
-        if value is None:
+        if value is None or value > edges[-1]:
             continue
-        axes.axvline(value, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        color = SECOND if key == "limit" else INK
+        axes.axvline(value, color=color, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.annotate(
             f"{name} {value:,.0f}",
             (value, top * height),

@@ -90,9 +90,7 @@ def view_section(anchor: str, section: Mapping[str, Any]) -> SectionView:
     """
     data, evaluation, run = section["data"], section["evaluation"], section["run"]
     diagnoses = [e for e in section["journal"] if e.get("event") == "diagnosis"]
-    findings = sorted(
-        data.get("findings") or [], key=lambda f: _rank(str(f.get("severity", "info")))
-    )
+    findings = sorted_findings(data)
     return SectionView(
         anchor=anchor,
         title=section["title"],
@@ -107,8 +105,8 @@ def view_section(anchor: str, section: Mapping[str, Any]) -> SectionView:
         errors=error_table(evaluation),
         notes=[str(note) for note in evaluation.get("notes") or []],
         diagnoses=diagnoses,
-        data=_data_facts(data),
-        findings=[f | {"examples": _examples(f)} for f in findings],
+        data=data_facts(data),
+        findings=findings,
         cost=_cost(run, evaluation),
         reasons=section["reasons"],
         command=section["command"],
@@ -118,6 +116,13 @@ def view_section(anchor: str, section: Mapping[str, Any]) -> SectionView:
         machine=_machine(run),
         hashes=[Fact(str(k), str(v)) for k, v in (run.get("parents") or {}).items()],
     )
+
+
+def sorted_findings(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The findings of an audit, the worst first, with their examples as short texts."""
+    findings = data.get("findings") or []
+    ranked = sorted(findings, key=lambda f: _rank(str(f.get("severity", "info"))))
+    return [finding | {"examples": _examples(finding)} for finding in ranked]
 
 
 def _rank(severity: str) -> int:
@@ -173,7 +178,8 @@ def _pictures(anchor: str, section: Mapping[str, Any]) -> Pictures:
     return found
 
 
-def _data_facts(data: Mapping[str, Any]) -> list[Fact]:
+def data_facts(data: Mapping[str, Any]) -> list[Fact]:
+    """What a data set looks like, in names and numbers."""
     facts = []
     if data.get("rows") is not None:
         facts.append(Fact("rows", wording.count(data["rows"])))

@@ -1,0 +1,167 @@
+"""The first stage: look at data, repair it, and refuse to train on what is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunewright.data.audit import Audit, audit, pick_template
+from tunewright.data.clean import SAFE
+from tunewright.data.finding import counted
+from tunewright.data.fixes import Fixed, write_fixed
+from tunewright.data.records import Splits
+from tunewright.data.sources import load_splits
+from tunewright.data.token_view import TokenRow, token_rows
+from tunewright.errors import ArtifactError, DataError
+from tunewright.evaluate.data_card import write_card
+from tunewright.models.catalogue import model_folder
+from tunewright.models.inspect import inspect_model
+from tunewright.models.load import load_tokenizer
+from tunewright.train.prepare import Prepared
+
+
+def read_data(
+    source: str | Sequence[str], *, task: str = "auto", columns: Mapping[str, str] | None = None
+) -> Splits:
+    """Read a data set as it is: no part is cut from another.
+
+    Args:
+        source: file, folder with parts, catalogue name, or several of these.
+        task: `auto` detects it.
+        columns: role to column.
+    """
+    return load_splits(source, 0.0, 0.0, task=task, columns=columns)
+
+
+def check(
+    source: str | Sequence[str] | Splits,
+    *,
+    task: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    model: str | None = None,
+    max_length: int | None = None,
+    wrong_labels: bool = False,
+) -> Audit:
+    """Audit a data set: everything in it that would spoil a model.
+
+    Args:
+        source: rows, or a file, a folder with parts, a catalogue name, or several of these.
+        task: `auto` detects it.
+        columns: role to column.
+        model: measure lengths in this model's tokens, and look at what would be trained.
+        max_length: of `model`; default: what it takes at most.
+        wrong_labels: also rank training labels that look wrong.
+    """
+    splits = source
+    if not isinstance(splits, Splits):
+        splits = read_data(splits, task=task, columns=columns)
+    if model is None:
+        return audit(splits, wrong_labels=wrong_labels)
+    facts = inspect_model(model_folder(model))
+    return audit(
+        splits,
+        tokenizer=load_tokenizer(facts.folder),
+        max_length=max_length or facts.max_length,
+        parameters=facts.parameters,
+        wrong_labels=wrong_labels,
+    )
+
+
+def show_tokens(
+    splits: Splits, model: str, rows: int, max_length: int | None = None
+) -> list[TokenRow]:
+    """The first training rows token by token, with what is trained.
+
+    Args:
+        splits: from `read_data`.
+        model: whose tokenizer and chat template are used.
+        rows: how many.
+        max_length: tokens; default: what the model takes at most.
+
+    Raises:
+        DataError: the rows are not for a model that writes.
+    """
+    if not splits.task.is_generative:
+        raise DataError(
+            f"The rows are for {splits.task.value}, where no token is trained but the label is. "
+            "--show-tokens is for the tasks instruction and text."
+        )
+    facts = inspect_model(model_folder(model))
+    tokenizer = load_tokenizer(facts.folder)
+    template = pick_template("auto", tokenizer, splits.task)
+    return token_rows(splits, tokenizer, template, max_length or facts.max_length, rows)
+
+
+def fix(source: str, splits: Splits, folder: str | Path, *, mask: bool = False) -> Fixed:
+    """Write a cleaned copy of a data set; see `tunewright.data.fixes.write_fixed`.
+
+    Args:
+        source: what `splits` was read from.
+        splits: from `read_data`.
+        folder: new, and not within the source.
+        mask: also mask personal data and secrets.
+    """
+    target, origin = Path(folder).expanduser(), Path(source).expanduser()
+    if origin.is_dir() and origin.resolve() in target.resolve().parents:
+        raise ArtifactError(
+            f"{target} is within {origin}, which would then hold its own copy. Give a folder "
+            "outside it to --fix."
+        )
+    return write_fixed(splits, target, mask=mask)
+
+
+def data_card(found: Audit, name: str, path: str | Path) -> Path:
+    """Write an audit as one HTML page with pictures.
+
+    Args:
+        found: from `check`.
+        name: of the data set, for the heading.
+        path: of the page; a card that is there is replaced.
+    """
+    return write_card(found.to_dict(), name, Path(path).expanduser())
+
+
+def audit_prepared(prepared: Prepared) -> dict[str, Any]:
+    """The audit of a run's data as its model will see it."""
+    data = prepared.recipe.data
+    return audit(
+        prepared.splits,
+        tokenizer=prepared.tokenizer,
+        max_length=prepared.recipe.max_length,
+        template=prepared.template,
+        truncation=data.truncation,
+        parameters=prepared.facts.parameters,
+        cut_here=any(
+            isinstance(share, float) and share > 0 for share in (data.validation, data.test)
+        ),
+    ).to_dict()
+
+
+def require_sound(found: Mapping[str, Any], allow: Sequence[str]) -> None:
+    """Refuse data in which the audit found an error.
+
+    Args:
+        found: from `audit_prepared`.
+        allow: ids of errors that are accepted.
+
+    Raises:
+        DataError: names the errors, what fixes them and what accepts them.
+    """
+    errors = [
+        finding
+        for finding in found["findings"]
+        if finding["severity"] == "error" and finding["id"] not in allow
+    ]
+    if errors:
+        names = [finding["id"] for finding in errors]
+        listed = ", ".join(f"{f['id']} ({counted(f['rows'], 'row')})" for f in errors)
+        fixed = [name for name in names if name in SAFE]
+        fix = errors[0]["fix"]
+        if fixed:
+            fix = f"`tunewright check DATA --fix OUT` writes a copy without {', '.join(fixed)}."
+        raise DataError(
+            f"The audit found {'an error' if len(errors) == 1 else f'{len(errors)} errors'} in the "
+            f"data: {listed}. {errors[0]['message']} {fix} To train in spite of it, set "
+            f"data.allow=[{', '.join(dict.fromkeys([*allow, *names]))}]."
+        )
