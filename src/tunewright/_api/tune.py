@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from tunewright import pipeline
 from tunewright._api.collect import enum_member
 from tunewright._api.rows import to_splits
 from tunewright.artifacts import Artifact, write_json
+from tunewright.checking import require_sound
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.data.records import Splits
 from tunewright.errors import ArtifactError, ConfigError
 from tunewright.train.loop import STOP_FILE
 from tunewright.train.prepare import Prepared
-from tunewright.train.run import RunResult
+from tunewright.train.run import RunResult, is_begun
 
 CONFIG_FILE = "fine_tuning_config.json"
 ARGUMENTS_FILE = "training_args.json"
@@ -50,16 +52,17 @@ class FineTuningConfig:
             are validation rows.
         eval_steps, save_steps: used with `steps`.
         early_stopping_patience: stop after so many scores without a new best.
-        lora_r, lora_alpha, lora_dropout: of LoRA; without effect for FULL.
+        lora_r, lora_alpha, lora_dropout: of LORA and QLORA; the other methods leave them aside.
         lora_target_modules: names of layers. None: all linear layers.
-        quantization_bits, prefix_length, prompt_length: accepted, so that existing code runs;
-            FULL and LORA have no use for them.
+        quantization_bits: of the frozen weights, 4 or 8; QLORA only.
+        prefix_length, prompt_length: virtual tokens of PREFIX_TUNING and PROMPT_TUNING.
         max_length: longest row in tokens; longer rows are cut. None: as long as the rows
             are, at most 1,024.
         logging_steps: accepted, so that existing code runs; the journal has every step.
         device: `auto`, `cpu`, `cuda` or `mps`.
         seed: of every random choice.
         metadata: kept with the run.
+        allow: errors of the audit to train in spite of, by id.
     """
 
     model_path: str
@@ -92,6 +95,7 @@ class FineTuningConfig:
     device: str = "auto"
     seed: int = 0
     metadata: dict[str, Any] = field(default_factory=dict)
+    allow: Sequence[str] = ("template.system",)
 
     def __post_init__(self) -> None:
         self.method = enum_member(FineTuningMethod, self.method, "fine-tuning method")
@@ -104,7 +108,12 @@ class FineTuningConfig:
         Raises:
             ConfigError: settings are wrong or contradict each other; all faults at once.
         """
-        lora = self.method is FineTuningMethod.LORA
+        method = FineTuningMethod(self.method)
+        lora = method.is_lora
+        virtual = {
+            FineTuningMethod.PREFIX_TUNING: self.prefix_length,
+            FineTuningMethod.PROMPT_TUNING: self.prompt_length,
+        }
         values: dict[str, Any] = {
             "model": self.model_path,
             "output_dir": self.output_dir,
@@ -114,6 +123,7 @@ class FineTuningConfig:
                 "train": self.dataset_path or "rows in memory",
                 "validation": 0.0,
                 "truncation": "cut",
+                "allow": list(self.allow),
             },
             "num_train_epochs": None if self.max_steps > 0 else self.num_train_epochs,
             "per_device_train_batch_size": self.per_device_train_batch_size,
@@ -132,6 +142,10 @@ class FineTuningConfig:
             "lora_alpha": self.lora_alpha if lora else None,
             "lora_dropout": self.lora_dropout if lora else None,
             "lora_target_modules": self.lora_target_modules if lora else None,
+            "quantization_bits": self.quantization_bits
+            if method is FineTuningMethod.QLORA
+            else None,
+            "num_virtual_tokens": virtual.get(method),
             "max_length": self.max_length,
             "device": self.device,
             "seed": self.seed,
@@ -179,14 +193,20 @@ class FineTuner:
             `train_steps`, `tokens_per_second`, and the validation scores as `eval_*`.
 
         Raises:
+            DataError: the audit found an error in the data that `allow` does not accept. Nothing
+                was written.
             Interrupted: stopped on request; `resume` goes on.
         """
         prepared = self._prepare()
         folder = Path(self.config.output_dir)
+        found = None
+        if not is_begun(folder):
+            found = pipeline.audit_prepared(prepared)
+            require_sound(found, prepared.recipe.data.allow)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CONFIG_FILE, self.config.to_dict())
         write_json(folder / ARGUMENTS_FILE, prepared.recipe.model_dump(mode="json"))
-        self._result = pipeline.train_or_resume(prepared)
+        self._result = pipeline.train_or_resume(prepared, found=found)
         return _metrics(self._result)
 
     def resume(self, checkpoint_dir: str | None = None) -> dict[str, float]:

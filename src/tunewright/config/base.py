@@ -6,7 +6,7 @@ This module knows pydantic. It does not know any stage.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -74,7 +74,10 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
     """Names of the keys allowed at `path` below `model`."""
     for part in path:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        # A model that may be left out is a union with None.
+        options = [annotation, *get_args(annotation)]
+        nested = [t for t in options if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not nested:
             return []
-        model = annotation
+        model = nested[0]
     return sorted(model.model_fields)

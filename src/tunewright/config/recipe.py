@@ -10,16 +10,21 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BeforeValidator,
     Field,
+    PlainSerializer,
     PlainValidator,
     PositiveFloat,
     PositiveInt,
 )
 
 from tunewright.config.base import Strict
+from tunewright.config.finding_ids import known_error
+from tunewright.config.source_name import shown
 from tunewright.config.task import Task
+from tunewright.errors import ConfigError
 
 
 class FineTuningMethod(StrEnum):
@@ -29,6 +34,24 @@ class FineTuningMethod(StrEnum):
     """Every weight."""
     LORA = "lora"
     """Low-rank updates beside frozen linear layers (arXiv 2106.09685)."""
+    QLORA = "qlora"
+    """LoRA beside linear layers that are kept in 4 or 8 bits (arXiv 2305.14314)."""
+    PREFIX_TUNING = "prefix_tuning"
+    """Trained keys and values before those of every attention layer (arXiv 2101.00190)."""
+    PROMPT_TUNING = "prompt_tuning"
+    """Trained embeddings before those of the input (arXiv 2104.08691)."""
+    IA3 = "ia3"
+    """Trained scales of keys, values and inner activations (arXiv 2205.05638)."""
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether low-rank updates are trained."""
+        return self in (FineTuningMethod.LORA, FineTuningMethod.QLORA)
+
+    @property
+    def has_virtual_tokens(self) -> bool:
+        """Whether trained vectors stand before the input."""
+        return self in (FineTuningMethod.PREFIX_TUNING, FineTuningMethod.PROMPT_TUNING)
 
 
 def _yaml_no(value: Any) -> Any:
@@ -45,8 +68,30 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+ErrorId = Annotated[str, AfterValidator(known_error)]
 Strategy = Annotated[Literal["no", "steps", "epoch"], BeforeValidator(_yaml_no)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, le=0.5)]
+
+
+def _one_word(value: Any) -> Any:
+    if isinstance(value, str) and len(value.split()) == 1:
+        return value.strip().lower()
+    raise ValueError("it must be one word")
+
+
+Word = Annotated[str, BeforeValidator(_one_word)]
+
+
+def _without_secrets(value: Any) -> Any:
+    """A source as it may be written down: passwords and keys in addresses become `***`."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, list):
+        return [_without_secrets(one) for one in value]
+    if isinstance(value, WeightedSource):
+        return {"source": shown(value.source), "weight": value.weight}
+    return value
 
 
 def _share_or_source(value: Any) -> float | str:
@@ -57,29 +102,110 @@ def _share_or_source(value: Any) -> float | str:
     raise ValueError("it must be a share of the rows (at least 0, below 1) or a source")
 
 
-Part = Annotated[float | str, PlainValidator(_share_or_source)]
+Part = Annotated[float | str, PlainValidator(_share_or_source), PlainSerializer(_without_secrets)]
+
+
+class WeightedSource(Strict):
+    """A source that is mixed with others."""
+
+    source: str = Field(min_length=1)
+    """As a source without a weight."""
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Rows drawn from this source for each row of a source of weight 1."""
+
+
+def _sources(value: Any) -> str | list[str | WeightedSource]:
+    """The training rows; said in one sentence where it is wrong."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, list) and value:
+        return [one if isinstance(one, str) and one else _weighted(one) for one in value]
+    raise ValueError(
+        "it must be a source or a list of sources, each a text or {source: ..., weight: 2}"
+    )
+
+
+def _weighted(value: Any) -> WeightedSource:
+    if isinstance(value, WeightedSource):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is no source; it must be a text or {{source: ..., weight: 2}}")
+    try:
+        return WeightedSource.check(value)
+    except ConfigError as error:
+        raise ValueError(" ".join(error.faults).rstrip(".?")) from error
+
+
+Train = Annotated[
+    str | list[str | WeightedSource], PlainValidator(_sources), PlainSerializer(_without_secrets)
+]
+
+
+class AugmentConfig(Strict):
+    """Changed copies of the training rows, made to be read beside them."""
+
+    copies: PositiveInt = 1
+    """Changed copies of each training row, beside the row itself."""
+    typos: Rate = 0.0
+    """Share of the words of four letters or more that get one typing slip: a neighbouring key, two
+    letters swapped, one left out, one doubled."""
+    word_dropout: Rate = 0.0
+    """Share of the words left out. Numbers, addresses, @names, hashtags and negations stay."""
+    synonyms: dict[Word, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
+    """Word to words that may stand for it in these texts, such as {film: [movie, picture]}."""
+    synonym_replacement: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the words in `synonyms` that are replaced by one of theirs."""
+
+    def contradictions(self) -> list[str]:
+        """Copies that would change nothing, and synonyms without use."""
+        faults = []
+        if bool(self.synonyms) != bool(self.synonym_replacement):
+            there, missing = (
+                ("synonyms", "synonym_replacement, such as 0.3")
+                if self.synonyms
+                else ("synonym_replacement", "synonyms, such as {film: [movie]}")
+            )
+            faults.append(
+                f"data.augment.{there} has no effect without {missing}; give both or neither."
+            )
+        if not (self.typos or self.word_dropout or self.synonym_replacement or faults):
+            faults.append(
+                "data.augment changes nothing: typos, word_dropout and synonym_replacement are 0; "
+                "set one of them, such as typos: 0.1, or remove augment."
+            )
+        return faults
 
 
 class DataConfig(Strict):
     """Where the rows come from and how they are read."""
 
-    train: str | list[str]
-    """A file, a folder (with train/validation/test parts or not), a catalogue name,
-    `python-docs:MODULE,...`, or a list of these."""
+    train: Train
+    """A file, a folder (with train/validation/test parts or not), a name, an address, a query, or
+    a list of these, each with a `weight` or not. `#500` behind a source draws 500 of its rows."""
     validation: Part = 0.1
     """Share of the training rows held out, or a source. 0 means none."""
     test: Part = 0.0
     """Share of the training rows held out for the final score, or a source. 0 means none."""
+    time_column: str | None = None
+    """Column with the time of each row. With it the newest rows are held out, not random ones."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Role to column, such as {text: tweet, label: mood}. Detected where left out."""
     max_samples: PositiveInt | None = None
     """Keep at most this many training rows, chosen at random. Default: all."""
+    balance: Literal["none", "weights", "oversample", "undersample"] = "none"
+    """What to do about labels of unlike frequency: weigh the loss of each row, repeat rows of the
+    rarer labels, or leave out rows of the more frequent ones. Training rows only."""
+    augment: AugmentConfig | None = None
+    """Changed copies of the training rows."""
     template: Literal["auto", "chat", "plain"] = "auto"
     """How prompts are laid out: `chat` uses the tokenizer's chat template, `plain` joins prompt
     and answer. `auto` takes `chat` where the tokenizer has a template."""
     truncation: Literal["error", "cut", "drop"] = "error"
     """What to do with rows longer than `max_length` tokens: refuse to start, cut their ends, or
     leave them out."""
+    allow: list[ErrorId] = Field(default_factory=lambda: ["template.system"])
+    """Errors of the audit to train in spite of, by id. Any other error stops the run before it
+    begins."""
 
 
 class Recipe(Strict):
@@ -90,7 +216,8 @@ class Recipe(Strict):
     model: str
     """The base: a catalogue name, a folder, or a hub id."""
     method: Annotated[FineTuningMethod | None, BeforeValidator(_lower)] = None
-    """Which weights are trained: `full` or `lora`."""
+    """Which weights are trained: `full`, `lora`, `qlora`, `prefix_tuning`, `prompt_tuning`
+    or `ia3`."""
     data: DataConfig
     """Where the rows come from."""
     output_dir: str = "runs/model"
@@ -116,7 +243,7 @@ class Recipe(Strict):
     learning_rate: PositiveFloat | None = None
     """Peak rate of AdamW."""
     head_learning_rate: PositiveFloat | None = None
-    """Peak rate of a newly made classification head. Full tuning and LoRA on encoders only."""
+    """Peak rate of a newly made classification head."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
     """Shape of the rate after warmup."""
     warmup_steps: int | None = Field(default=None, ge=0)
@@ -127,8 +254,8 @@ class Recipe(Strict):
     """Decoupled weight decay on matrices (biases and norms have none)."""
     max_grad_norm: float = Field(default=1.0, ge=0)
     """Clip the global gradient norm to this; 0 turns clipping off."""
-    label_smoothing: Share = 0.0
-    """Share of the target spread over all classes. Classification only."""
+    label_smoothing: Share | None = None
+    """Share of the target spread over all classes (arXiv 1906.02629). Classification only."""
 
     max_length: PositiveInt | None = None
     """Longest row in tokens."""
@@ -147,6 +274,20 @@ class Recipe(Strict):
     """Dropout on the update's input."""
     lora_target_modules: str | list[str] | None = None
     """Names of the layers that get an update, or `all-linear`."""
+    use_rslora: bool = False
+    """Scale the update by lora_alpha / sqrt(lora_r) instead of lora_alpha / lora_r, so that high
+    ranks learn as fast as low ones (arXiv 2312.03732)."""
+    use_dora: bool = False
+    """Train the length of each weight column apart from its direction (arXiv 2402.09353)."""
+
+    quantization_bits: Literal[4, 8] | None = None
+    """Bits of the frozen linear weights. Method `qlora` only."""
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] | None = None
+    """Numbers of 4 bits: quantiles of a normal distribution, or floats."""
+    bnb_4bit_use_double_quant: bool | None = None
+    """Quantize the scales of 4-bit blocks too: 0.4 bits a weight less."""
+    num_virtual_tokens: PositiveInt | None = None
+    """Trained vectors before the input. Methods `prefix_tuning` and `prompt_tuning`."""
 
     evaluation_strategy: Strategy | None = Field(
         default=None, validation_alias=AliasChoices("evaluation_strategy", "eval_strategy")
@@ -169,7 +310,7 @@ class Recipe(Strict):
 
     def contradictions(self) -> list[str]:
         """Options that exclude or miss one another."""
-        faults = []
+        faults = self.data.augment.contradictions() if self.data.augment else []
         for what, strategy, steps in (
             ("evaluation_strategy", self.evaluation_strategy, self.eval_steps),
             ("save_strategy", self.save_strategy, self.save_steps),
@@ -195,18 +336,51 @@ class Recipe(Strict):
             ]
         if self.load_best_model_at_end:
             faults += self._best_needs_matching_saves()
-        if self.method == FineTuningMethod.FULL:
-            faults += [
-                f"{name} has no effect with method 'full'; remove it or use method: lora."
-                for name in ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
-                if getattr(self, name) is not None
-            ]
+        faults += self._without_effect()
         if self.max_steps == 0:
             faults.append("max_steps is 0; use -1 to train whole epochs, or a number of steps.")
         if self.num_train_epochs is not None and self.max_steps > 0:
             faults.append(
                 f"num_train_epochs is {self.num_train_epochs:g} and max_steps is "
                 f"{self.max_steps}; give only one of them."
+            )
+        return faults
+
+    def _without_effect(self) -> list[str]:
+        """Settings of another method than the chosen one."""
+        method = self.method
+        if method is None:
+            return []
+        lora = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+        settings: tuple[tuple[tuple[str, ...], bool, str], ...] = (
+            ((*lora, "use_rslora", "use_dora"), method.is_lora, "lora or qlora"),
+            (
+                ("quantization_bits", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"),
+                method is FineTuningMethod.QLORA,
+                "qlora",
+            ),
+            (
+                ("num_virtual_tokens",),
+                method.has_virtual_tokens,
+                "prefix_tuning or prompt_tuning",
+            ),
+        )
+        faults = [
+            f"{name} has no effect with method {method.value!r}; remove it or use method: {others}."
+            for names, used, others in settings
+            for name in names
+            if not used and getattr(self, name) not in (None, False)
+        ]
+        if self.quantization_bits == 8:
+            faults += [
+                f"{name} is for 4 bits and quantization_bits is 8; remove it."
+                for name in ("bnb_4bit_quant_type", "bnb_4bit_use_double_quant")
+                if getattr(self, name) is not None
+            ]
+        if method is FineTuningMethod.PREFIX_TUNING and self.gradient_checkpointing:
+            faults.append(
+                "gradient_checkpointing does not work with method 'prefix_tuning': its keys and "
+                "values would be lost in the recomputation; remove it."
             )
         return faults
 

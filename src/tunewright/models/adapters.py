@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.errors import ModelError, did_you_mean
-from tunewright.models.inspect import linear_layers
+from tunewright.models.inspect import ModelFacts, linear_layers
 from tunewright.models.load import quiet_loading
 
 if TYPE_CHECKING:
@@ -27,30 +27,85 @@ def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         task: decides whether a new head is trained in full beside the adapter.
 
     Returns:
-        The model for `full`, a `PeftModel` for `lora`. Adapter weights have the base's dtype;
-        the optimizer keeps float32 masters.
+        The model for `full`, otherwise a `PeftModel`. Adapter weights have the base's dtype; the
+        optimizer keeps float32 masters.
     """
     if recipe.method is FineTuningMethod.FULL:
         return model
-    from peft import LoraConfig, TaskType, get_peft_model
+    from peft import get_peft_model
 
-    config = LoraConfig(
+    with quiet_loading():
+        adapted = get_peft_model(model, _config(model, recipe, task), autocast_adapter_dtype=False)
+    if recipe.method is not None and recipe.method.has_virtual_tokens:
+        # PEFT makes virtual tokens in float32, whatever the base's dtype.
+        adapted.prompt_encoder.to(model.dtype)
+    return adapted
+
+
+def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
+    """PEFT's configuration of the recipe's method."""
+    from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, TaskType
+
+    kind = TaskType.CAUSAL_LM if task.is_generative else TaskType.SEQ_CLS
+    if recipe.method is FineTuningMethod.PREFIX_TUNING:
+        return PrefixTuningConfig(num_virtual_tokens=recipe.num_virtual_tokens, task_type=kind)
+    if recipe.method is FineTuningMethod.PROMPT_TUNING:
+        # Real words as a start: random vectors lie outside of what the network knows.
+        return PromptTuningConfig(
+            num_virtual_tokens=recipe.num_virtual_tokens,
+            prompt_tuning_init="SAMPLE_VOCAB",
+            task_type=kind,
+        )
+    if recipe.method is FineTuningMethod.IA3:
+        targets, inner = _ia3_targets(model.config.model_type)
+        return IA3Config(target_modules=targets, feedforward_modules=inner, task_type=kind)
+    return LoraConfig(
         r=recipe.lora_r,
         lora_alpha=recipe.lora_alpha,
         lora_dropout=recipe.lora_dropout,
         target_modules=recipe.lora_target_modules,
-        task_type=TaskType.CAUSAL_LM if task.is_generative else TaskType.SEQ_CLS,
+        use_rslora=recipe.use_rslora,
+        use_dora=recipe.use_dora,
+        task_type=kind,
     )
-    with quiet_loading():
-        return get_peft_model(model, config, autocast_adapter_dtype=False)
 
 
-def check_targets(folder: Path, targets: str | list[str] | None) -> None:
-    """Refuse a target that is no linear layer of the model in `folder`. Loads no weights.
+def _ia3_targets(architecture: str) -> tuple[list[str], list[str]]:
+    """The layers IA3 scales in an architecture, and those of them that are inside the MLP.
 
     Raises:
-        ModelError: names the missing targets and the layers there are.
+        ModelError: PEFT knows none for this architecture.
     """
+    from peft.utils.constants import (
+        TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as INNER,
+    )
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as TARGETS
+
+    if architecture not in TARGETS:
+        raise ModelError(
+            f"ia3 has no list of layers for {architecture!r} models; it has one for: "
+            f"{', '.join(sorted(TARGETS))}. Use lora."
+        )
+    return TARGETS[architecture], INNER[architecture]
+
+
+def check_method(facts: ModelFacts, recipe: Recipe) -> None:
+    """Refuse a method that does not work with this model. Loads no weights.
+
+    Raises:
+        ModelError: says what works instead, or names the layers there are.
+    """
+    if recipe.method is FineTuningMethod.PREFIX_TUNING and facts.kind != "decoder":
+        raise ModelError(
+            f"prefix_tuning needs a decoder, and {facts.folder} is an {facts.kind}: its attention "
+            "takes no keys and values from outside. Use prompt_tuning or lora."
+        )
+    if recipe.method is FineTuningMethod.IA3:
+        _ia3_targets(facts.architecture)
+    _check_targets(facts.folder, recipe.lora_target_modules)
+
+
+def _check_targets(folder: Path, targets: str | list[str] | None) -> None:
     if targets is None or targets == "all-linear":
         return
     linear = linear_layers(folder)

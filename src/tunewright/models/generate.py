@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def generate(
 
     device = next(model.parameters()).device
     answers = [""] * len(prompts)
-    for rows in length_order([len(p) for p in prompts], batch_size):
+    for rows in _batches(model, [len(p) for p in prompts], batch_size):
         width = max(len(prompts[i]) for i in rows)
         ids = torch.full((len(rows), width), tokenizer.pad_token_id, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -44,7 +45,8 @@ def generate(
             length = len(prompts[i])
             ids[line, width - length :] = torch.tensor(prompts[i])
             mask[line, width - length :] = 1
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Position ids are not supported")
             output = model.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
@@ -59,3 +61,19 @@ def generate(
         if progress is not None:
             progress(len(rows))
     return answers
+
+
+def _batches(model: Any, lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Rows of like length; of equal length where padding would shift what the model sees.
+
+    PEFT drops the position ids of a prompt-tuned model, so padding on the left would count.
+    """
+    batches = length_order(lengths, batch_size)
+    config = getattr(model, "active_peft_config", None)
+    if config is None or config.peft_type != "PROMPT_TUNING":
+        return batches
+    return [
+        [i for i in batch if lengths[i] == length]
+        for batch in batches
+        for length in sorted({lengths[i] for i in batch})
+    ]

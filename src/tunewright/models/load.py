@@ -11,47 +11,30 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunewright.config.task import Task
 from tunewright.errors import ModelError
 from tunewright.models.catalogue import model_folder
+from tunewright.models.input_settings import (
+    InputSettings,
+    Quantization,
+    adapter_dtype,
+    read_settings,
+)
 from tunewright.models.inspect import ModelFacts, inspect_model
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-TASK_FILE = "tunewright.json"
-"""Beside finished weights: the task, the labels and the input settings they were trained with,
-so that using the model needs no flags."""
-
 _PROBLEM = {
     Task.CLASSIFICATION: "single_label_classification",
     Task.MULTILABEL: "multi_label_classification",
     Task.REGRESSION: "regression",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class InputSettings:
-    """How rows became tokens in training, kept beside the weights.
-
-    Attributes:
-        task: what the model was trained for.
-        max_length: longest row in tokens.
-        template: `chat` or `plain` for generative tasks.
-        labels: class names in the order of the model's outputs.
-        base: the base as the recipe named it.
-    """
-
-    task: Task
-    max_length: int
-    template: str
-    labels: tuple[str, ...]
-    base: str
 
 
 @contextlib.contextmanager
@@ -105,6 +88,8 @@ def load_base(
     dtype: torch.dtype,
     *,
     dropout: float | None = None,
+    quantization: Quantization | None = None,
+    device: torch.device | None = None,
 ) -> PreTrainedModel:
     """Load a base with the head that the task needs.
 
@@ -115,6 +100,8 @@ def load_base(
         labels: class names in output order.
         dtype: of the weights.
         dropout: overrides the dropout of an encoder. Default: the base's own.
+        quantization: keep the linear layers in few bits; the head stays as it is.
+        device: where quantized weights go, which cannot be moved later. Default: the CPU.
 
     Raises:
         ModelError: the base cannot do the task.
@@ -137,6 +124,9 @@ def load_base(
         "trust_remote_code": False,
         "attn_implementation": "sdpa",
     }
+    if quantization is not None:
+        common["quantization_config"] = quantization.for_transformers(dtype)
+        common["device_map"] = {"": str(device or "cpu")}
     if task.is_generative:
         return _from_pretrained(AutoModelForCausalLM, facts.folder, common)
     outputs = 1 if task is Task.REGRESSION else len(labels)
@@ -207,61 +197,26 @@ def load_finished(
         base = inspect_model(model_folder(facts.base))
         import torch
 
-        dtype = getattr(torch, _adapter_dtype(folder))
-        inner = load_base(base, settings.task, settings.labels, dtype)
+        dtype = getattr(torch, adapter_dtype(folder))
+        inner = load_base(
+            base,
+            settings.task,
+            settings.labels,
+            dtype,
+            quantization=settings.quantization,
+            device=pick_device(device),
+        )
         with quiet_loading():
             model = PeftModel.from_pretrained(inner, folder)
     else:
         options = {"dtype": "auto", "use_safetensors": True, "attn_implementation": "sdpa"}
         model = _from_pretrained(auto, folder, options)
-    model.to(pick_device(device))
+    if settings.quantization is None:
+        model.to(pick_device(device))
     model.eval()
     if max_length is not None:
-        settings = InputSettings(
-            settings.task, max_length, settings.template, settings.labels, settings.base
-        )
+        settings = replace(settings, max_length=max_length)
     return Finished(model, load_tokenizer(folder), settings, facts)
-
-
-def _adapter_dtype(folder: Path) -> str:
-    config = (
-        json.loads((folder / TASK_FILE).read_text(encoding="utf-8"))
-        if (folder / TASK_FILE).is_file()
-        else {}
-    )
-    return str(config.get("dtype", "float32"))
-
-
-def write_settings(folder: Path, settings: InputSettings, dtype: str) -> None:
-    """Write the input settings beside the weights."""
-    from tunewright.artifacts import write_json
-
-    write_json(
-        folder / TASK_FILE,
-        {
-            "task": settings.task.value,
-            "max_length": settings.max_length,
-            "template": settings.template,
-            "labels": list(settings.labels),
-            "base": settings.base,
-            "dtype": dtype,
-        },
-    )
-
-
-def read_settings(folder: Path) -> InputSettings | None:
-    """The input settings in `folder`, or None when another program made the model."""
-    path = folder / TASK_FILE
-    if not path.is_file():
-        return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return InputSettings(
-        Task(content["task"]),
-        content["max_length"],
-        content["template"],
-        tuple(content["labels"]),
-        content["base"],
-    )
 
 
 def _guess_settings(name: str, folder: Path, facts: ModelFacts, task: Task | None) -> InputSettings:

@@ -46,7 +46,11 @@ def recipe_text(
     for key, value in recipe["data"].items():
         if value in ({}, None) or (key == "template" and value == "auto"):
             continue
-        if key == "truncation" and key not in data_comments:
+        if key == "balance" and value == "none":
+            if key in data_comments:
+                lines.append("  # " + _line(key, "weights", data_comments[key]))
+            continue
+        if key in ("truncation", "allow") and key not in data_comments:
             continue
         lines.append("  " + _line(key, value, data_comments.get(key)))
     lines += [_line("output_dir", recipe["output_dir"]), _line("seed", recipe["seed"])]

@@ -17,7 +17,8 @@ from tunewright.data.render import Renderer
 from tunewright.errors import ArtifactError
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.adapters import apply_method
-from tunewright.models.load import limit_threads, load_base, pick_device, write_settings
+from tunewright.models.input_settings import write_settings
+from tunewright.models.load import limit_threads, load_base, pick_device
 from tunewright.train.loop import Job
 from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.prepare import Prepared
@@ -39,7 +40,15 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     torch.manual_seed(recipe.seed)
     dtype = getattr(torch, recipe.dtype or "float32")
-    model: Any = load_base(prepared.facts, task, prepared.labels, dtype)
+    kept = prepared.settings.quantization
+    model: Any = load_base(
+        prepared.facts,
+        task,
+        prepared.labels,
+        dtype,
+        quantization=kept,
+        device=accelerator.device,
+    )
     scale = 1.0
     if task is Task.REGRESSION:
         scale = _start_at_mean(model, [float(e.target) for e in prepared.train.examples])  # type: ignore[arg-type]
@@ -47,9 +56,10 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     if recipe.gradient_checkpointing:
         model.config.use_cache = False
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if recipe.method is FineTuningMethod.LORA:
+        if recipe.method is not FineTuningMethod.FULL:
             model.enable_input_require_grads()
-    model.to(accelerator.device)
+    if kept is None:  # quantized weights are where they were loaded to
+        model.to(accelerator.device)
     forward: CausalForward | LabelForward
     if task.is_generative:
         _set_stop_tokens(model, prepared)
@@ -58,7 +68,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         forward = LabelForward(
             model,
             model.config.problem_type,
-            recipe.label_smoothing,
+            recipe.label_smoothing or 0.0,
             scale,
             prepared.class_weights,
         )

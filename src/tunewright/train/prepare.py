@@ -5,22 +5,33 @@ This module knows the recipe, the data and the base. It does not know the run's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunewright.config.recipe import Recipe
+from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
-from tunewright.data.records import Splits
+from tunewright.data.augment import augment, said_of_copies
+from tunewright.data.balance import (
+    balanced,
+    class_weights,
+    label_weights,
+    require_fit,
+    said_of_balance,
+    said_of_weights,
+)
+from tunewright.data.records import Dataset, Splits
 from tunewright.data.render import Example, Rendered, Renderer
 from tunewright.data.sources import load_splits
 from tunewright.errors import ConfigError, DataError
 from tunewright.metrics import get_metric
-from tunewright.models.adapters import check_targets
+from tunewright.models.adapters import check_method
 from tunewright.models.catalogue import model_folder
+from tunewright.models.input_settings import InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
-from tunewright.models.load import InputSettings, load_tokenizer, pick_device
+from tunewright.models.load import load_tokenizer, pick_device
 from tunewright.plan.settings import choose_settings, measure_machine
 from tunewright.train.validate import metrics_in_training
 
@@ -35,8 +46,10 @@ class Prepared:
     Attributes:
         recipe: with nothing left open.
         reasons: why each open setting got its value.
-        splits: the records.
-        train, validation: the rows as the model sees them.
+        splits: the records, without the copies that `data.balance` and `data.augment` make of
+            training rows: a run is resumed from these, and makes the same copies again.
+        train, validation: the rows as the model sees them, those copies included.
+        class_weights: what rows weigh in the loss (`LabelForward`), or None.
     """
 
     recipe: Recipe
@@ -48,6 +61,7 @@ class Prepared:
     train: Rendered
     validation: Rendered
     template: str
+    class_weights: list[float] | list[list[float]] | None = None
 
     @property
     def task(self) -> Task:
@@ -64,6 +78,7 @@ class Prepared:
             self.template,
             tuple(self.labels),
             self.recipe.model,
+            _quantization(self.recipe),
         )
 
 
@@ -92,17 +107,19 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
             task=recipe.task or "auto",
             columns=data.columns,
             seed=recipe.seed,
+            time_column=data.time_column,
         )
     splits = _sampled(splits, recipe)
     task = splits.task
     _check_data(splits)
     labels = splits.train.labels
+    trained, told = _trained_rows(splits.train, recipe)
     tokenizer = load_tokenizer(facts.folder)
     template = recipe.data.template
     if template == "auto":
         template = "chat" if tokenizer.chat_template and task is Task.INSTRUCTION else "plain"
     renderer = Renderer(tokenizer, task, facts.max_length, template, labels)
-    train = renderer.tokenise(splits.train)
+    train = renderer.tokenise(trained)
     held_out = [
         len(example)
         for part in (splits.validation, splits.test)
@@ -122,17 +139,31 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     renderer.max_length = chosen.recipe.max_length
     truncation = recipe.data.truncation
     _check_metric(chosen.recipe, task)
-    check_targets(facts.folder, chosen.recipe.lora_target_modules)
+    check_method(facts, chosen.recipe)
+    rendered = renderer.fit(trained, train, truncation)
+    weights = _class_weights(rendered, labels, chosen.recipe, told)
     return Prepared(
         chosen.recipe,
-        chosen.reasons,
+        chosen.reasons | told,
         splits,
         labels,
         facts,
         tokenizer,
-        renderer.fit(splits.train, train, truncation),
+        rendered,
         renderer.render(splits.validation, truncation),
         template,
+        weights,
+    )
+
+
+def _quantization(recipe: Recipe) -> Quantization | None:
+    if recipe.method is not FineTuningMethod.QLORA:
+        return None
+    assert recipe.quantization_bits is not None
+    return Quantization(
+        recipe.quantization_bits,
+        recipe.bnb_4bit_quant_type or "nf4",
+        recipe.bnb_4bit_use_double_quant is not False,
     )
 
 
@@ -144,6 +175,37 @@ def _sampled(splits: Splits, recipe: Recipe) -> Splits:
     random = np.random.Generator(np.random.Philox(key=[recipe.seed, len(splits.train)]))
     chosen = np.sort(random.permutation(len(splits.train))[:limit]).tolist()
     return Splits(splits.train.select(chosen), splits.validation, splits.test)
+
+
+def _trained_rows(train: Dataset, recipe: Recipe) -> tuple[Dataset, dict[str, str]]:
+    """The training rows with their copies, and what was done by the key that asked for it."""
+    told: dict[str, str] = {}
+    data = recipe.data
+    require_fit(data.balance, train.task)
+    drawn = balanced(train, data.balance, recipe.seed)
+    if drawn is not train:
+        told["data.balance"] = said_of_balance(train, drawn)
+    if data.augment is None:
+        return drawn, told
+    changed = augment(drawn, data.augment, recipe.seed)
+    told["data.augment"] = said_of_copies(drawn, changed, data.augment.copies)
+    return changed, told
+
+
+def _class_weights(
+    rendered: Rendered, labels: Sequence[str], recipe: Recipe, told: dict[str, str]
+) -> list[float] | list[list[float]] | None:
+    """What the rows that are trained on weigh in the loss; noted in `told`."""
+    if recipe.data.balance != "weights":
+        return None
+    targets: list[Any] = [example.target for example in rendered.examples]
+    if recipe.task is Task.MULTILABEL:
+        absent, present = label_weights(targets)
+        told["data.balance"] = said_of_weights("a label that a row has", labels, present)
+        return [absent, present]
+    weights = class_weights(targets, len(labels))
+    told["data.balance"] = said_of_weights("a row", labels, weights)
+    return weights
 
 
 def _training_lengths(train: list[Example], task: Task, recipe: Recipe) -> list[int]:
