@@ -26,13 +26,16 @@ import pytest
 import typer.main
 import yaml
 
+from chat_templates import SMOLLM2
 from tunewright import fine_tuning
 from tunewright.cli.app import app, run
+from tunewright.config.finding_ids import ERRORS
 from tunewright.config.load import load_recipe, merge, parse_yaml
-from tunewright.config.recipe import DataConfig, Recipe
+from tunewright.config.recipe import AugmentConfig, DataConfig, Recipe
 from tunewright.config.task import Task
 from tunewright.data import catalogue as data_catalogue
 from tunewright.data.audit import audit
+from tunewright.data.checks import ENOUGH_ROWS
 from tunewright.data.finding import Finding
 from tunewright.data.records import Dataset, Record
 from tunewright.evaluate.run import Evaluation
@@ -141,6 +144,8 @@ def reader(
     ):
         shutil.copytree(folder, cache / "models" / name)
         (cache / "models" / name / "origin.json").write_text("{}", encoding="utf-8")
+    template = cache / "models" / "smollm2-135m-instruct" / "chat_template.jinja"
+    template.write_text(SMOLLM2, encoding="utf-8")
     (cache / "data").mkdir()
     for name in data_catalogue.CATALOGUE:
         path = cache / "data" / f"{name}-{data_catalogue._FORMAT}.jsonl"
@@ -288,7 +293,7 @@ def code(value: str) -> str:
     return f"`{value}`"
 
 
-def recipe_rows(model: type[Recipe] | type[DataConfig]) -> list[list[str]]:
+def recipe_rows(model: type[Recipe] | type[DataConfig] | type[AugmentConfig]) -> list[list[str]]:
     """Key, default and meaning of every key of a configuration model."""
     rows = []
     for name, field in model.model_fields.items():
@@ -318,7 +323,9 @@ def _chosen_keys() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("heading", "model"), [("Keys", Recipe), ("Keys below data", DataConfig)], ids=["top", "data"]
+    ("heading", "model"),
+    [("Keys", Recipe), ("Keys below data", DataConfig), ("Keys below data.augment", AugmentConfig)],
+    ids=["top", "data", "augment"],
 )
 def test_the_recipe_page_lists_every_key_as_the_code_has_it(heading: str, model: Any) -> None:
     assert table("recipe.md", heading) == recipe_rows(model)
@@ -372,26 +379,33 @@ def _quoted(cell: str) -> list[str]:
 
 def findings_in_code() -> dict[str, set[str]]:
     """Severities of each finding id, from the calls that make findings."""
-    makers: dict[str, str] = {}
-    calls: list[tuple[str, list[str]]] = []
+    makers: dict[str, set[str]] = {}
+    calls: list[ast.Call] = []
     for path in (SOURCE / "data").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 for call in _calls(node, {"Finding"}):
-                    first, second = call.args[0], call.args[1]
-                    if isinstance(first, ast.Name) and isinstance(second, ast.Constant):
-                        makers[node.name] = str(second.value)  # takes the id, gives the severity
+                    if isinstance(call.args[0], ast.Name) and (given := _words(call.args[1])):
+                        makers[node.name] = given  # takes the id, gives the severity
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                words = [str(a.value) for a in node.args if isinstance(a, ast.Constant)]
-                calls.append((node.func.id, words))
+                calls.append(node)
     found: dict[str, set[str]] = {}
-    for function, words in calls:
+    for call in calls:
+        function = call.func.id  # type: ignore[attr-defined]
+        words = [word for argument in call.args for word in _words(argument)]
         named = [word for word in words if re.fullmatch(r"[a-z_]+\.[a-z_]+", word)]
         if function in {"Finding", "_found", *makers} and named:
-            severity = makers.get(function) or words[1]
-            found.setdefault(named[0], set()).add(severity)
+            severities = makers.get(function) or _words(call.args[1])
+            found.setdefault(named[0], set()).update(severities)
     return found
+
+
+def _words(node: ast.expr) -> set[str]:
+    """The text that an argument is, or may be."""
+    if isinstance(node, ast.IfExp):
+        return _words(node.body) | _words(node.orelse)
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
 
 
 def _calls(tree: ast.AST, names: set[str]) -> list[ast.Call]:
@@ -402,14 +416,24 @@ def _calls(tree: ast.AST, names: set[str]) -> list[ast.Call]:
     ]
 
 
-def test_the_data_page_lists_every_finding_with_its_severity() -> None:
+def test_the_check_page_lists_every_finding_with_its_severity() -> None:
     listed = {
         name: set(re.split(r" or |, ", row[1]))
-        for row in table("data.md", "Findings")
+        for row in table("check.md", "Findings")
         for name in _quoted(row[0])
     }
     assert listed == findings_in_code()
     assert len(listed) > 20
+    # What a recipe may accept is what stops a run.
+    assert sorted(ERRORS) == sorted(name for name, said in listed.items() if "error" in said)
+
+
+def test_the_check_page_says_how_many_rows_are_enough() -> None:
+    rows = [
+        [re.findall(r"[\d,]+", cell) for cell in row[1:]]
+        for row in table("check.md", "How many rows")
+    ]
+    assert rows == [[[f"{a:,}"], [f"{b:,}", f"{c:,}"]] for _, a, b, c in ENOUGH_ROWS]
 
 
 def test_the_data_page_lists_every_data_set_of_the_catalogue() -> None:
@@ -482,7 +506,7 @@ def test_the_json_of_check_and_evaluate_has_the_shape_that_is_shown() -> None:
     empty = Evaluation("", "", {}, 0, {}).to_dict()
     assert shown("evaluate.md").keys() == empty.keys()
     rows = Dataset(Task.TEXT, (Record("a text"),))
-    checked = shown("data.md")
+    checked = shown("check.md")
     assert checked.keys() == audit(rows).to_dict().keys()
     assert checked["findings"][0].keys() == Finding("a.b", "info", 1, "", "").to_dict().keys()
 

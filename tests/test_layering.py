@@ -24,6 +24,7 @@ ROOMS = (
     ("export",),
     ("serve",),
     ("feedback",),
+    ("checking",),
     ("pipeline",),
     ("_api", "demo", "fine_tuning", "optimization"),
     ("studio",),

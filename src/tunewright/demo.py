@@ -61,7 +61,7 @@ JOBS = (
                 "train": PYTHON_DOCS,
                 "validation": 0.01,
                 "test": 0.015,
-                "max_samples": 520,
+                "max_samples": 320,
                 "truncation": "cut",
             },
             "max_length": 320,

@@ -27,7 +27,13 @@ def compare(
 ) -> None:
     """Score several models on the same rows and write a report."""
     from tunewright import pipeline
-    from tunewright.cli.screen import make_console, print_json, scores_table, stage_progress
+    from tunewright.cli.screen import (
+        comparison_lines,
+        make_console,
+        print_json,
+        scores_table,
+        stage_progress,
+    )
     from tunewright.errors import ConfigError, WorkError
     from tunewright.evaluate.report import write_comparison
 
@@ -55,6 +61,8 @@ def compare(
                 console.print(f"  [red]failed:[/] {found['error']}")
             else:
                 console.print(scores_table(found))
+                for line in comparison_lines(found):
+                    console.print(f"  {line}")
         console.print(f"The report is in {output}.")
     if all("error" in found for found in results):
         raise WorkError("No model could be scored; the reasons are above.")

@@ -19,8 +19,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     from rich.table import Table
 
     from tunewright.cli.screen import make_console, print_json
-    from tunewright.download import cache_folder
-    from tunewright.models.catalogue import CATALOGUE
+    from tunewright.models.catalogue import CATALOGUE, cached
 
     rows = [
         {
@@ -31,7 +30,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
             "licence": e.licence,
             "description": e.description,
             "hub_id": e.hub_id,
-            "cached": (cache_folder() / "models" / e.name / "origin.json").is_file(),
+            "cached": cached(e) is not None,
         }
         for e in CATALOGUE.values()
     ]

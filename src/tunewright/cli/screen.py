@@ -162,9 +162,8 @@ def scores_table(evaluation: Mapping[str, Any]) -> Table:
 
 def comparison_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """One sentence a baseline: is the model better, and how sure is that?"""
-    return [
-        f"Against {name}: {content['verdict']}" for name, content in evaluation["comparison"].items()
-    ]
+    comparison = evaluation["comparison"]
+    return [f"Against {name}: {found['verdict']}" for name, found in comparison.items()]
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:

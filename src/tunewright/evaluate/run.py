@@ -25,8 +25,9 @@ from tunewright.metrics import compare, get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
 from tunewright.models.baselines import Baseline, embedding_logistic, majority, tfidf_logistic
 from tunewright.models.catalogue import model_folder
+from tunewright.models.input_settings import InputSettings
 from tunewright.models.inspect import inspect_model
-from tunewright.models.load import InputSettings, limit_threads, load_finished
+from tunewright.models.load import limit_threads, load_finished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,15 @@ EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.jsonl"
 WORST = 10
 """Errors shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What a metric takes: references and predictions, row by row."""
+
+    metric: str
+    references: Any
+    predictions: Any
 
 
 @dataclass(slots=True)
@@ -46,6 +56,7 @@ class Evaluation:
         baselines: by name, each with the same metrics.
         comparison: by baseline, the paired difference on the first metric, with p and a verdict.
         errors: the worst rows.
+        pair: references and predictions of the first metric, for tests against other models.
     """
 
     model: str
@@ -62,10 +73,12 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     rows_per_second: float = 0.0
+    pair: Pair | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The evaluation as a JSON-like mapping."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """The evaluation as a JSON-like mapping, without `pair`."""
+        names = [name for name in self.__dataclass_fields__ if name != "pair"]
+        return {name: getattr(self, name) for name in names}
 
 
 def evaluate(
@@ -130,6 +143,8 @@ def evaluate(
         metrics=work.estimates(names, answers),
         notes=[*notes, *cut],
     )
+    if (pair := work.pair(names[0], answers)) is not None:
+        found.pair = Pair(names[0], *pair)
     if with_baselines:
         _add_baselines(found, work, names, answers, train, settings.base, device)
     _add_errors(found, work, answers)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tunewright.metrics.paired import (
         Comparison,
         compare,
+        compare_each,
         correct,
         mcnemar,
         minimum_detectable_effect,
@@ -27,6 +28,7 @@ __all__ = [
     "Metric",
     "calibration_bins",
     "compare",
+    "compare_each",
     "confusion_matrix",
     "correct",
     "estimate",
@@ -41,7 +43,14 @@ __all__ = [
 _HOME = {
     "confusion": ("calibration_bins", "confusion_matrix", "per_class_scores"),
     "intervals": ("Estimate", "estimate", "wilson"),
-    "paired": ("Comparison", "compare", "correct", "mcnemar", "minimum_detectable_effect"),
+    "paired": (
+        "Comparison",
+        "compare",
+        "compare_each",
+        "correct",
+        "mcnemar",
+        "minimum_detectable_effect",
+    ),
     "registry": ("METRIC_NAMES", "Metric", "get_metric", "metrics_for"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

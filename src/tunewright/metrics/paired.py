@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -221,6 +222,40 @@ def compare(
     detectable = minimum_detectable_effect(error, confidence=confidence)
     found = Comparison(chosen.name, difference, low, high, p, test, n, detectable, "")
     return replace(found, verdict=_verdict(found, chosen, confidence, name_a, name_b))
+
+
+def compare_each(
+    metric: str | Metric, references: Any, predictions: Mapping[str, Any], *, seed: int = 0
+) -> dict[tuple[str, str], Comparison]:
+    """Test every pair of several models, with p-values corrected for the number of tests.
+
+    Args:
+        metric: its name, or the metric.
+        references: [n] in the shape that the metric needs.
+        predictions: [n] of each model by its name, of the same rows in the same order.
+        seed: of the resamples.
+
+    Returns:
+        A comparison for each pair of names, the earlier name first. Intervals are those of one
+        pair by itself; p and the verdict are corrected (`correct`).
+
+    Raises:
+        ConfigError, DataError: as `compare`.
+    """
+    chosen = get_metric(metric) if isinstance(metric, str) else metric
+    if chosen.name == "perplexity":
+        chosen = get_metric("log_perplexity")
+    pairs = list(itertools.combinations(predictions, 2))
+    found = [
+        compare(chosen, references, predictions[a], predictions[b], seed=seed) for a, b in pairs
+    ]
+    corrected = [
+        replace(one, p=p) for one, p in zip(found, correct([one.p for one in found]), strict=True)
+    ]
+    return {
+        (a, b): replace(one, verdict=_verdict(one, chosen, 0.95, a, b))
+        for (a, b), one in zip(pairs, corrected, strict=True)
+    }
 
 
 class _Pair:

