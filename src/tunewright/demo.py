@@ -46,7 +46,12 @@ JOBS = (
             "task": "classification",
             "model": "all-minilm-l6-v2",
             "method": "full",
-            "data": {"train": TWEETS, "validation": 0.05, "test": 0.25},
+            "data": {
+                "train": TWEETS,
+                "validation": 0.05,
+                "test": 0.25,
+                "balance": "weights",  # three positive tweets for each negative one
+            },
             "seed": 5,
         },
     ),

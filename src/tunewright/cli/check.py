@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunewright.cli.options import Columns, Json, Task, column_mapping
-from tunewright.config.source_name import shown
 from tunewright.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ def check(
 
     from tunewright import checking
     from tunewright.cli.screen import make_console, print_json
+    from tunewright.config.source_name import shown
     from tunewright.data.fixes import require_new
 
     _require_fitting(model, max_length, show_tokens, fix, mask)
