@@ -224,7 +224,7 @@ class Terminal:
         os.close(theirs)
         return process, ours
 
-    def see(self, text: str, seconds: float = 20.0) -> None:
+    def see(self, text: str, seconds: float = 90.0) -> None:
         """Wait until the screen shows something; forget what was shown before."""
         until = time.monotonic() + seconds
         while text not in self.shown:
@@ -268,7 +268,7 @@ def test_a_session_on_a_terminal_survives_kill_9(unlabelled: Path, tmp_path: Pat
     second.see("only skipped rows are left")
     os.kill(second.process.pid, signal.SIGINT)
     second.see("Stopped. 3 of 4 rows have a label: pos 2, neg 1.")
-    assert second.process.wait(20) == 0
+    assert second.process.wait(90) == 0
     assert labels(out) == [("one film", "pos"), ("two films", "pos"), ("four films", "neg")]
 
 
