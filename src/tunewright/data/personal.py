@@ -98,11 +98,15 @@ def find_personal(text: str) -> list[Found]:
     Returns:
         Pieces of the kinds `secret`, `email`, `iban`, `card`, `id`, `phone`, `ip` and `name`.
     """
-    if not _MAYBE.search(text):
+    named = any(word in text for word in _MAYBE_NAMED)
+    other = _MAYBE.search(text) is not None
+    if not (named or other):
         return []
     pieces: list[Found] = []
     taken = bytearray(len(text))
     for kind, pattern, valid in _KINDS:
+        if not (named if kind == "name" else other):
+            continue
         for match in pattern.finditer(text):
             start, end = match.span("name" if kind == "name" else 0)
             if valid(text[start:end]) and not any(taken[start:end]):
@@ -171,11 +175,14 @@ def _any(text: str) -> bool:
 
 _DATE = re.compile(r"(?<!\d)\d{1,2}[-/. ]\d{1,2}[-/. ](?:19|20)\d{2}(?!\d)")
 _MAYBE = re.compile(
-    r"@|\d[\d ().\-/]{5,}\d|://|-----BEGIN|[A-Za-z]{2,6}[_-]\w{10}|AKIA|ASIA|AIza|eyJ|[A-Z]{2}\d\d"
-    r"|\b(?:Mrs?|Ms|Mx|Dr|Prof)\b|[Nn]ame(?: is|['\u2019]s|:)|egards,|est wishes,|incerely,"
-    r"|ours (?:faithfull|trul)y,"
+    r"(?<=[\w.+%-])@[A-Za-z0-9]|\d[\d ().\-/]{5,}\d|://|-----BEGIN"
+    r"|[A-Za-z]{2,6}[_-]\w{10}|AKIA|ASIA|AIza|eyJ|[A-Z]{2}\d\d"
 )
-"""What every kind has at least: most texts are done with after this one look."""
+"""What every kind but names has at least: most texts are done with after this one look."""
+_MAYBE_NAMED = (
+    "Mr", "Ms", "Mx", "Dr", "Prof", "name", "Name", "egards,", "wishes,", "incerely,", "ours ",
+)  # fmt: skip
+"""One of these stands before every name."""
 _KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("secret", re.compile(_SECRET, re.VERBOSE), _any),
     ("email", re.compile(_EMAIL, re.VERBOSE), _any),
