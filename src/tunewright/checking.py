@@ -13,6 +13,7 @@ from tunewright.data.fixes import Fixed, write_fixed
 from tunewright.data.records import Splits
 from tunewright.data.sources import load_splits
 from tunewright.data.token_view import TokenRow, token_rows
+from tunewright.data.word_list import read_words
 from tunewright.errors import ArtifactError, DataError
 from tunewright.evaluate.data_card import write_card
 from tunewright.models.catalogue import model_folder
@@ -42,6 +43,7 @@ def check(
     model: str | None = None,
     max_length: int | None = None,
     wrong_labels: bool = False,
+    words: str | Path | None = None,
 ) -> Audit:
     """Audit a data set: everything in it that would spoil a model.
 
@@ -52,12 +54,14 @@ def check(
         model: measure lengths in this model's tokens, and look at what would be trained.
         max_length: of `model`; default: what it takes at most.
         wrong_labels: also rank training labels that look wrong.
+        words: text file with one word or phrase a line: also count rows that hold one of them.
     """
+    listed = read_words(words) if words is not None else ()
     splits = source
     if not isinstance(splits, Splits):
         splits = read_data(splits, task=task, columns=columns)
     if model is None:
-        return audit(splits, wrong_labels=wrong_labels)
+        return audit(splits, wrong_labels=wrong_labels, words=listed)
     facts = inspect_model(model_folder(model))
     return audit(
         splits,
@@ -65,6 +69,7 @@ def check(
         max_length=max_length or facts.max_length,
         parameters=facts.parameters,
         wrong_labels=wrong_labels,
+        words=listed,
     )
 
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import random
+import re
 import string
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tunewright.data.duplicates import exact_groups, near_pairs, normal_text
+from tunewright.data.duplicates import (
+    _grams,
+    _mixed,
+    _signatures,
+    _words,
+    exact_groups,
+    near_pairs,
+    normal_text,
+)
 
 NOISE = random.Random(3)
 VOCABULARY = [
@@ -117,6 +129,38 @@ def test_the_result_does_not_depend_on_the_run():
     first, second = near_pairs(texts), near_pairs(texts)
     assert first.left.tolist() == second.left.tolist()
     assert first.similarity.tolist() == second.similarity.tolist()
+
+
+def test_signatures_are_the_least_weighted_variates_of_each_texts_grams():
+    """In blocks of texts of like length as one text at a time by the definition."""
+    noise = random.Random(11)
+    texts = [sentence(noise, noise.choice([1, 3, 3, 14, 40, 400])) for _ in range(120)]
+    grams = _grams([*texts, *map(str.upper, texts[:60]), "ok", ""])
+    assert grams is not None
+    rows, found = _signatures(grams, np.random.default_rng(7))
+    drawn = np.random.default_rng(7)
+    table = drawn.exponential(size=1 << 16).astype(np.float32)
+    factors = drawn.integers(1, 1 << 31, size=found.shape[1], dtype=np.uint32) * np.uint32(2) + 1
+    compared = []
+    for row in range(len(grams.starts) - 1):
+        every = grams.ids[grams.starts[row] : grams.starts[row + 1]]
+        ids = every[grams.counts[every] > 1]
+        if len(every) < 8 or not len(ids):
+            continue
+        compared.append(row)
+        numbers = _mixed(ids.astype(np.uint32))[:, None]
+        least = (table[(numbers * factors) >> np.uint32(16)] / 1).T * (1 / grams.weights)[ids]
+        assert (found[len(compared) - 1].view(np.float32) == least.min(axis=1)).all()
+    assert rows.tolist() == compared
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text() | st.text(st.characters(codec="ascii")))
+def test_texts_are_normal_in_the_quick_way_as_by_the_patterns(text: str) -> None:
+    assert normal_text(text) == re.sub(r"\s+", " ", normal_text(text)).strip()
+    if text.isascii():
+        assert normal_text(text) == re.sub(r"\s+", " ", text.lower()).strip()
+        assert _words(text) == re.sub(r"[\W_]+", " ", text.lower()).strip()
 
 
 def test_exact_groups_ignore_case_spacing_and_unicode_form():

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tunewright.data.audit import audit
-from tunewright.data.language import languages_of
+from tunewright.data.language import _NO_WORDS, languages_of
 from tunewright.data.records import Dataset, Record, Task
 
 ENGLISH = [
@@ -52,3 +57,10 @@ def test_many_rows_of_another_language_may_be_meant():
 def test_rows_that_are_no_language_are_not_called_foreign():
     texts = [f"x{i} = y{i} + {i * 7}; z[{i}] -= q" for i in range(60)]
     assert "language.mixed" not in findings([*texts, GERMAN])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([*"ab1_9 @#:/é一٣.-", "http://"])).map("".join))
+def test_the_quick_pattern_takes_out_what_the_plain_one_does(text: str) -> None:
+    plain = re.compile(r"https?://\S+|[@#]\w+|[^\W\d_]*\d\w*")
+    assert _NO_WORDS.sub(" ", text) == plain.sub(" ", text)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertModel
 
+from tiny import WORDS
 from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Label, Record
 from tunewright.errors import DataError, ModelError
@@ -24,7 +24,6 @@ from tunewright.models.baselines import (
 )
 
 TWEETS = Path(__file__).parents[3] / "shared" / "data" / "vader_tweets"
-WORDS = ["good", "great", "nice", "bad", "awful", "poor", "film", "book", "day", "the", "a"]
 
 
 def dataset(task: Task, rows: list[tuple[str, Label]], pair: str | None = None) -> Dataset:
@@ -39,33 +38,6 @@ def reviews(task: Task, labels: tuple[Label, Label]) -> Dataset:
         rows += [(f"{word} {subject}", labels[0]) for word in ("good", "great")]
         rows += [(f"{word} {subject}", labels[1]) for word in ("bad", "awful")]
     return dataset(task, rows)
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny encoder with random weights, in the folder layout of a real one."""
-    folder = tmp_path_factory.mktemp("encoder")
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=16,
-        initializer_range=0.5,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
 
 
 def test_majority_answers_the_most_frequent_class_with_the_shares() -> None:
@@ -105,18 +77,18 @@ def check_classifier(found: Baseline, test: Dataset) -> None:
     assert found.seconds > 0
 
 
-def test_linear_models_learn_words(encoder: Path) -> None:
+def test_linear_models_learn_words(tiny_encoder: Path) -> None:
     train = reviews(Task.CLASSIFICATION, ("good", "bad"))
     test = dataset(Task.CLASSIFICATION, [("great day", "good"), ("awful day", "bad")])
     check_classifier(tfidf_logistic(train, test), test)
-    check_classifier(embedding_logistic(train, test, encoder), test)
+    check_classifier(embedding_logistic(train, test, tiny_encoder), test)
 
 
-def test_linear_models_learn_label_sets(encoder: Path) -> None:
+def test_linear_models_learn_label_sets(tiny_encoder: Path) -> None:
     train = reviews(Task.MULTILABEL, (("kind", "short"), ("short",)))
     train = Dataset(train.task, (*train.records, Record("nice nice nice nice", None, ())))
     test = dataset(Task.MULTILABEL, [("great day", ("kind", "short")), ("awful day", ("short",))])
-    for found in (tfidf_logistic(train, test), embedding_logistic(train, test, encoder)):
+    for found in (tfidf_logistic(train, test), embedding_logistic(train, test, tiny_encoder)):
         assert found.predictions == [("kind", "short"), ("short",)]
         assert found.classes == ["kind", "short"]
         assert found.probabilities is not None
@@ -129,16 +101,16 @@ def test_a_label_that_every_row_has_is_always_predicted() -> None:
     assert found.predictions == [("all", "kind"), ("all",)] * 5
 
 
-def test_linear_models_learn_numbers(encoder: Path) -> None:
+def test_linear_models_learn_numbers(tiny_encoder: Path) -> None:
     train = reviews(Task.REGRESSION, (5.0, 1.0))
     truth = [record.label for record in train]
-    for found in (tfidf_logistic(train, train), embedding_logistic(train, train, encoder)):
+    for found in (tfidf_logistic(train, train), embedding_logistic(train, train, tiny_encoder)):
         assert get_metric("pearson").compute(truth, found.predictions) > 0.6
         assert found.probabilities is None
         assert found.classes == []
 
 
-def test_the_two_texts_of_a_pair_are_told_apart(encoder: Path) -> None:
+def test_the_two_texts_of_a_pair_are_told_apart(tiny_encoder: Path) -> None:
     words = ["good", "bad", "nice", "poor", "film", "book", "day"]
     first = [(f"{a}", f"{b}") for a in words for b in words if a != b]
     records = [Record(a, b, "yes" if words.index(a) < words.index(b) else "no") for a, b in first]
@@ -147,7 +119,7 @@ def test_the_two_texts_of_a_pair_are_told_apart(encoder: Path) -> None:
         Task.CLASSIFICATION,
         tuple(Record(r.text_pair or "", r.text, r.label) for r in records),
     )
-    for make in (tfidf_logistic, lambda a, b: embedding_logistic(a, b, encoder)):
+    for make in (tfidf_logistic, lambda a, b: embedding_logistic(a, b, tiny_encoder)):
         same, other = make(train, train).predictions, make(train, turned).predictions
         labels = [record.label for record in train]
         assert get_metric("accuracy").compute(labels, same) > 0.9
@@ -166,18 +138,18 @@ def test_shared_words_of_a_pair_are_seen() -> None:
     assert found.predictions == [record.label for record in rows[150:]]
 
 
-def test_embeddings_are_unit_means_whatever_the_batch(encoder: Path) -> None:
-    texts = ["good film", "the a the a the a book", "x", "", "bad " * 40]
+def test_embeddings_are_unit_means_whatever_the_batch(tiny_encoder: Path) -> None:
+    texts = ["good film", "the a the a the a book", "x", "", "bad " * 80]
     records = [Record(text) for text in texts]
-    one, many = (_Encoder(encoder, size, 256).features(records, False) for size in (1, 8))
+    one, many = (_Encoder(tiny_encoder, size, 256).features(records, False) for size in (1, 8))
     assert one == pytest.approx(many, abs=1e-5)
     assert np.linalg.norm(one, axis=1) == pytest.approx(np.ones(5))
-    model = BertModel.from_pretrained(encoder).eval()
-    ids = torch.tensor([[2, 4, 10, 3]])  # [CLS] good film [SEP]
+    model = BertModel.from_pretrained(tiny_encoder).eval()
+    ids = torch.tensor([[2, 4, 4 + WORDS.index("film"), 3]])  # [CLS] good film [SEP]
     with torch.inference_mode():
         mean = model(input_ids=ids).last_hidden_state.mean(dim=1)[0]
     assert one[0] == pytest.approx((mean / mean.norm()).numpy(), abs=1e-5)
-    pairs = _Encoder(encoder, 2, 256).features([Record("good", "bad")], True)
+    pairs = _Encoder(tiny_encoder, 2, 256).features([Record("good", "bad")], True)
     u, v = pairs[0, :32], pairs[0, 32:64]
     assert pairs[0, 64:96] == pytest.approx(np.abs(u - v))
     assert pairs[0, 96:] == pytest.approx(u * v)

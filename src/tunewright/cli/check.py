@@ -34,6 +34,10 @@ def check(
     wrong_labels: Annotated[
         bool, typer.Option("--wrong-labels", help="Also rank training labels that look wrong.")
     ] = False,
+    words: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Count rows with a word of this list, one a line."),
+    ] = None,
     fix: Annotated[
         str | None,
         typer.Option(metavar="OUT", help="Write a cleaned copy into this new folder."),
@@ -63,7 +67,7 @@ def check(
     if fix is not None:
         require_new(Path(fix))
     console = make_console(quiet=as_json)
-    options: dict[str, Any] = {"model": model, "max_length": max_length}
+    options: dict[str, Any] = {"model": model, "max_length": max_length, "words": words}
     with console.status("Reading the data"):
         splits = checking.read_data(data, task=task, columns=column_mapping(column))
         audit = checking.check(splits, wrong_labels=wrong_labels, **options)

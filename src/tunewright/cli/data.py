@@ -11,10 +11,12 @@ import typer
 from tunewright.cli.few_shot import few_shot
 from tunewright.cli.label import label
 from tunewright.cli.options import Columns, Json, Task, column_mapping
+from tunewright.cli.paraphrase import paraphrase
 
 app = typer.Typer(help="Look at data sets, mix them, and compare them.", no_args_is_help=True)
 app.command("label")(label)
 app.command("few-shot")(few_shot)
+app.command("paraphrase")(paraphrase)
 
 
 @app.command()

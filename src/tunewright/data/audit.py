@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tunewright.data import checks, copies, language, template_audit, variety
+from tunewright.data import checks, copies, language, template_audit, variety, word_list
 from tunewright.data.finding import SEVERITIES, Finding, Severity
 from tunewright.data.records import Dataset, Splits, Task
 from tunewright.data.render import Example, Renderer, Truncation
@@ -83,6 +83,7 @@ def audit(
     parameters: int | None = None,
     wrong_labels: bool = False,
     cut_here: bool = False,
+    words: Sequence[str] = (),
 ) -> Audit:
     """Examine every row.
 
@@ -98,6 +99,7 @@ def audit(
         wrong_labels: also rank training labels that look wrong, by models trained on the words:
             seconds for ten thousand rows.
         cut_here: parts that come from one source were cut from it by `tunewright.data.split`.
+        words: from `word_list.read_words`: also count rows that hold one of them.
 
     Raises:
         DataError: the chat template refuses the roles of a row.
@@ -109,6 +111,7 @@ def audit(
     findings += checks.check_quantity(splits, parameters)
     findings += copies.check_copies(splits, cut_here=cut_here)
     findings += variety.check_variety(splits)
+    findings += word_list.check_words(splits, words)
     languages = language.by_row(splits)
     findings += language.check_languages(splits, languages)
     if tokenizer is None:

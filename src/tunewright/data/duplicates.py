@@ -17,7 +17,6 @@ This module knows texts. It does not know records.
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -49,9 +48,11 @@ _LARGEST_BUCKET = 40
 """In larger buckets each row is compared with the first and the one before, not with all."""
 _LIGHTEST, _HEAVIEST = 0.05, 3.0
 """Bounds of a gram's weight: above, so that one misspelt word does not outweigh the rest."""
-_WHOLE_CHUNK = 1 << 18
+_BLOCK, _AT_ONCE = 1 << 12, 13
+"""Ids in a block, and places of a signature worked out in one pass: `_AT_ONCE` divides them."""
 _NOT_WORD = re.compile(r"[\W_]+")
-_SPACE = re.compile(r"\s+")
+_ASCII_WORDS = "".join(chr(c).lower() if chr(c).isalnum() else " " for c in range(128))
+"""ASCII letters in one case, and a space for what is in no word: `_NOT_WORD` without the regex."""
 _NUMBER = re.compile(r"\d+")
 
 
@@ -75,9 +76,8 @@ class NearPairs:
 
 def normal_text(text: str) -> str:
     """Text without the differences that make no difference: case, spacing, Unicode form."""
-    if text.isascii():
-        return _SPACE.sub(" ", text.lower()).strip()
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    same = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(same.split())
 
 
 def exact_groups(texts: Sequence[str]) -> dict[str, list[int]]:
@@ -205,12 +205,11 @@ def _distinct(values: NDArray[Any]) -> NDArray[Any]:
 
 def _words(text: str) -> str:
     """Words in one case with single spaces between them."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).casefold()
-        # A lone surrogate is half a character and has no place in UTF-32.
-        text = text.encode("utf-8", "replace").decode("utf-8")
-    else:
-        text = text.lower()
+    if text.isascii():
+        return " ".join(text.translate(_ASCII_WORDS).split())
+    text = unicodedata.normalize("NFKC", text).casefold()
+    # A lone surrogate is half a character and has no place in UTF-32.
+    text = text.encode("utf-8", "replace").decode("utf-8")
     return _NOT_WORD.sub(" ", text).strip()
 
 
@@ -236,30 +235,47 @@ def _signatures(
     import numpy as np
 
     table = random.exponential(size=1 << 16).astype(np.float32)
-    factors = random.integers(1, 1 << 31, size=_BANDS * _ROWS, dtype=np.uint32) * np.uint32(2) + 1
+    places = _BANDS * _ROWS
+    factors = random.integers(1, 1 << 31, size=places, dtype=np.uint32) * np.uint32(2) + 1
     rows, ids, starts = grams.shared()
-    lightness = (1 / grams.weights)[ids]
-    numbers = _mixed(ids.astype(np.uint32))
-    found = np.empty((len(rows), _BANDS * _ROWS), dtype=np.uint32)
-    for first, last in _chunks(starts):
-        part = slice(starts[first], starts[last])
-        offsets = starts[first:last] - starts[first]
-        for place, factor in enumerate(factors):
-            drawn = table[(numbers[part] * factor) >> np.uint32(16)]
-            drawn *= lightness[part]
-            found[first:last, place] = np.minimum.reduceat(drawn, offsets).view(np.uint32)
-    return rows, found
+    used = np.zeros(len(grams.weights), dtype=bool)
+    used[ids] = True
+    lightness = (1 / grams.weights)[used, None]
+    numbers = _mixed(np.flatnonzero(used).astype(np.uint32))[:, None]
+    blocks = _blocks((np.cumsum(used) - 1)[ids], starts)
+    space = np.empty(max((b.size for _, b in blocks), default=0) * _AT_ONCE, dtype=np.float32)
+    found = np.empty((len(rows), places), dtype=np.float32)
+    for first in range(0, places, _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        variates = table[(numbers * factors[some]) >> np.uint32(16)]
+        variates *= lightness
+        for members, block in blocks:
+            drawn = space[: block.size * _AT_ONCE].reshape(*block.shape, _AT_ONCE)
+            variates.take(block, axis=0, out=drawn, mode="wrap")
+            found[members, some] = drawn.min(axis=0)
+    return rows, found.view(np.uint32)
 
 
-def _chunks(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Runs of whole texts whose grams fit a processor cache."""
+def _blocks(
+    ids: NDArray[np.int64], starts: NDArray[np.int64]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Texts of like length as matrices that fit a processor cache: [m] texts, [k x m] their ids.
+
+    Shorter texts repeat their last id, which changes no minimum.
+    """
     import numpy as np
 
-    borders = [0]
-    while borders[-1] < len(starts) - 1:
-        reach = int(np.searchsorted(starts, starts[borders[-1]] + _WHOLE_CHUNK, side="right")) - 1
-        borders.append(max(reach, borders[-1] + 1))
-    return list(itertools.pairwise(borders))
+    lengths = np.diff(starts)
+    order = np.argsort(lengths, kind="stable")
+    blocks = []
+    first = 0
+    while first < len(order):
+        last = first + max(1, _BLOCK // int(lengths[order[first]]))
+        members = order[first:last]
+        steps = np.arange(lengths[members[-1]])[:, None]
+        blocks.append((members, ids[np.minimum(steps, lengths[members] - 1) + starts[members]]))
+        first = last
+    return blocks
 
 
 def _candidates(signatures: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[Any]]:

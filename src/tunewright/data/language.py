@@ -33,7 +33,9 @@ FEW = 0.2
 
 _READ = 300
 """Characters of a row that are read: more do not change the answer."""
-_NO_WORDS = re.compile(r"https?://\S+|[@#]\w+|[^\W\d_]*\d\w*")
+_NO_WORDS = re.compile(r"https?://\S+|[@#]\w+|(?<![^\W\d_])[^\W\d_]*+\d\w*")
+"""Addresses, names, and words with digits. The look behind keeps a word from being tried at each of
+its letters."""
 
 
 def languages_of(texts: Sequence[str]) -> list[str | None]:

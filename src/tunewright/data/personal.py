@@ -1,9 +1,10 @@
 """Personal data and secrets in texts: found by form and checksum, masked on request.
 
 Found are mail addresses, phone numbers, payment cards, bank accounts (IBAN), social security
-numbers, addresses on the internet, and keys of well-known services. Names are not: they need a
-model. Numbers are taken only with a checksum or a form that little else has, because a scan that
-cries wolf is switched off.
+numbers, addresses on the internet, keys of well-known services, and names of people where the words
+before them say that they are: a title, "my name is", the end of a letter. Other names need a model.
+Numbers are taken only with a checksum or a form that little else has, because a scan that cries
+wolf is switched off.
 
 This module knows texts. It does not know records.
 """
@@ -54,6 +55,32 @@ _SECRET = rf"""
     | (?<!\w)eyJ[\w-]{{10,}}\.eyJ[\w-]{{10,}}\.[\w-]{{10,}}(?!\w)    # JSON web token
     | (?<=://)[^\s/:@]{{1,64}}:[^\s/:@]{{3,128}}(?=@[\w.-])          # name:password in an address
 """
+_NAME_WORD = (
+    r"(?:[A-Z][.]|(?:[OD]['\u2019]|Ma?c)?[A-ZÀ-ÖØ-Þ][a-zß-öø-ÿ]+(?:[-'\u2019][A-Z][a-z]+)?)"
+)
+_PARTICLES = r"(?:(?:van|von|de|der|den|di|da|del|la|bin)[ ]){0,2}"
+_NAME = rf"""
+    (?<![\w.&])(?:
+        (?:Mr|Mrs|Ms|Mx|Dr|Prof)\.?[ ](?={_NAME_WORD}[ ]{_PARTICLES}{_NAME_WORD})
+        | [Dd]ear[ ](?:Mr|Mrs|Ms|Mx|Dr|Prof)\.?[ ]
+        | [Mm]y[ ](?:(?:full|first|last)[ ])?name(?:[ ]is|['\u2019]s)[ ]
+        | (?:[Ff]ull|[Ff]irst|[Ll]ast|[Pp]atient|[Cc]ustomer)[ ][Nn]ame:[ ]
+        | (?P<letter>(?:(?:(?:[Kk]ind|[Bb]est|[Ww]arm)[ ])?[Rr]egards|[Bb]est[ ]wishes|[Ss]incerely
+            |[Yy]ours[ ](?:sincerely|faithfully|truly)),[ ]?\s?)
+    )
+    (?P<name>{_NAME_WORD}(?:[ ]{_PARTICLES}{_NAME_WORD}){{0,2}})
+    (?!\w)(?(letter)(?=[ .]*(?:\n|$)))
+"""
+"""The piece is the name without the words before it. In a text a title needs a full name behind it:
+a surname alone is that of many, and news and novels are full of them."""
+_NO_NAMES = frozenset({
+    "A", "Bean", "Big", "Chair", "Chairman", "Customer", "Evil", "Fox", "Governor", "Grey", "I",
+    "Judge", "Justice", "Madam", "Martens", "Mayor", "Minister", "Mom", "My", "Nice", "No", "Not",
+    "Nobody", "Our", "Pepper", "Perfect", "President", "Right", "Robot", "Secretary", "Senator",
+    "Speaker", "Strange", "Support", "Team", "The", "Universe", "What", "Who", "Wrong", "You",
+    "Your",
+})  # fmt: skip
+"""Words that stand behind a title or a greeting and name nobody: an office, a part, a brand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +96,20 @@ def find_personal(text: str) -> list[Found]:
     """Personal data and secrets in a text, in order, none within another.
 
     Returns:
-        Pieces of the kinds `secret`, `email`, `iban`, `card`, `id`, `phone` and `ip`.
+        Pieces of the kinds `secret`, `email`, `iban`, `card`, `id`, `phone`, `ip` and `name`.
     """
-    if not _MAYBE.search(text):
+    named = any(word in text for word in _MAYBE_NAMED)
+    other = _MAYBE.search(text) is not None
+    if not (named or other):
         return []
     pieces: list[Found] = []
     taken = bytearray(len(text))
     for kind, pattern, valid in _KINDS:
+        if not (named if kind == "name" else other):
+            continue
         for match in pattern.finditer(text):
-            start, end = match.span()
-            if valid(match.group()) and not any(taken[start:end]):
+            start, end = match.span("name" if kind == "name" else 0)
+            if valid(text[start:end]) and not any(taken[start:end]):
                 taken[start:end] = b"\1" * (end - start)
                 pieces.append(Found(kind, start, end))
     return sorted(pieces, key=lambda piece: piece.start)
@@ -132,15 +163,26 @@ def _address(text: str) -> bool:
         return False
 
 
+def _person(text: str) -> bool:
+    """Neither an office nor an initial alone."""
+    first = text.split(" ", 1)[0]
+    return first not in _NO_NAMES and text != first[:1] + "."
+
+
 def _any(text: str) -> bool:
     return True
 
 
 _DATE = re.compile(r"(?<!\d)\d{1,2}[-/. ]\d{1,2}[-/. ](?:19|20)\d{2}(?!\d)")
 _MAYBE = re.compile(
-    r"@|\d[\d ().\-/]{5,}\d|://|-----BEGIN|[A-Za-z]{2,6}[_-]\w{10}|AKIA|ASIA|AIza|eyJ|[A-Z]{2}\d\d"
+    r"(?<=[\w.+%-])@[A-Za-z0-9]|\d[\d ().\-/]{5,}\d|://|-----BEGIN"
+    r"|[A-Za-z]{2,6}[_-]\w{10}|AKIA|ASIA|AIza|eyJ|[A-Z]{2}\d\d"
 )
-"""What every kind has at least: most texts are done with after this one look."""
+"""What every kind but names has at least: most texts are done with after this one look."""
+_MAYBE_NAMED = (
+    "Mr", "Ms", "Mx", "Dr", "Prof", "name", "Name", "egards,", "wishes,", "incerely,", "ours ",
+)  # fmt: skip
+"""One of these stands before every name."""
 _KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("secret", re.compile(_SECRET, re.VERBOSE), _any),
     ("email", re.compile(_EMAIL, re.VERBOSE), _any),
@@ -149,4 +191,5 @@ _KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("id", re.compile(_SSN, re.VERBOSE), _any),
     ("phone", re.compile(_PHONE, re.VERBOSE), _phone),
     ("ip", re.compile(_IP, re.VERBOSE), _address),
+    ("name", re.compile(_NAME, re.VERBOSE), _person),
 )

@@ -1,6 +1,6 @@
 """Pictures of evaluations: which charts an evaluation has, and the files they go into.
 
-The charts themselves are in `charts.py` and importable from here too.
+The charts themselves are in `charts.py` and `score_charts.py`, and importable from here too.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ from matplotlib.figure import Figure
 
 from tunewright.errors import DataError
 from tunewright.evaluate import wording
-from tunewright.evaluate.charts import (
-    Score,
-    confusion_matrix,
-    label_balance,
-    length_histogram,
-    reliability_curve,
-    score_comparison,
-    training_curves,
-)
+from tunewright.evaluate.charts import label_balance, length_histogram, training_curves
 from tunewright.evaluate.figure_style import to_png, to_svg
 from tunewright.evaluate.names import distinct_names
 from tunewright.evaluate.pages import themed_svg
+from tunewright.evaluate.score_charts import (
+    Score,
+    confusion_matrix,
+    reliability_curve,
+    score_comparison,
+)
 from tunewright.evaluate.verdict import finite_metrics, primary_metric
 
 __all__ = [

@@ -17,9 +17,11 @@ def generate(
     *,
     max_new_tokens: int = 256,
     batch_size: int = 8,
+    temperature: float = 0.0,
+    seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """Greedy answers, without the prompt and without special tokens.
+    """Answers without the prompt and without special tokens: greedy, or drawn by chance.
 
     Args:
         model: a decoder.
@@ -28,6 +30,8 @@ def generate(
         stop_ids: tokens that end an answer.
         max_new_tokens: longest answer in tokens.
         batch_size: prompts in one batch.
+        temperature: of the chance by which tokens are drawn; 0 takes the likeliest.
+        seed: of that chance.
         progress: called with the number of prompts done in each batch.
 
     Returns:
@@ -37,29 +41,36 @@ def generate(
 
     device = next(model.parameters()).device
     answers = [""] * len(prompts)
-    for rows in _batches(model, [len(p) for p in prompts], batch_size):
-        width = max(len(prompts[i]) for i in rows)
-        ids = torch.full((len(rows), width), tokenizer.pad_token_id, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for line, i in enumerate(rows):  # padded on the left: answers grow on the right
-            length = len(prompts[i])
-            ids[line, width - length :] = torch.tensor(prompts[i])
-            mask[line, width - length :] = 1
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Position ids are not supported")
-            output = model.generate(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                eos_token_id=list(stop_ids),
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-        for i, text in zip(rows, texts, strict=True):
-            answers[i] = text
-        if progress is not None:
-            progress(len(rows))
+    chance: dict[str, Any] = {"do_sample": False}
+    if temperature > 0:
+        chance = {"do_sample": True, "temperature": temperature, "top_k": 0}
+    # Drawing leaves the random state of the process as it was.
+    with torch.random.fork_rng(enabled=temperature > 0):
+        if temperature > 0:
+            torch.manual_seed(seed)
+        for rows in _batches(model, [len(p) for p in prompts], batch_size):
+            width = max(len(prompts[i]) for i in rows)
+            ids = torch.full((len(rows), width), tokenizer.pad_token_id, dtype=torch.long)
+            mask = torch.zeros_like(ids)
+            for line, i in enumerate(rows):  # padded on the left: answers grow on the right
+                length = len(prompts[i])
+                ids[line, width - length :] = torch.tensor(prompts[i])
+                mask[line, width - length :] = 1
+            with torch.inference_mode(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Position ids are not supported")
+                output = model.generate(
+                    input_ids=ids.to(device),
+                    attention_mask=mask.to(device),
+                    max_new_tokens=max_new_tokens,
+                    **chance,
+                    eos_token_id=list(stop_ids),
+                    pad_token_id=tokenizer.pad_token_id,
+                )
+            texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+            for i, text in zip(rows, texts, strict=True):
+                answers[i] = text
+            if progress is not None:
+                progress(len(rows))
     return answers
 
 
