@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NEAR_ROWS, HELD_OUT_ROWS = 20_000, 5_000
+NEAR_ROWS, HELD_OUT_ROWS = 10_000, 5_000
 """Rows of a data set on disk among which near copies are looked for, and held-out rows that are
 compared with all training rows."""
 _CHAIN, _CHAIN_SHARE = 10, 0.01
