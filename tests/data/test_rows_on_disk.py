@@ -23,7 +23,8 @@ from tunewright.data.split import split
 from tunewright.errors import DataError
 from tunewright.fine_tuning import DataCollectionConfig, DataCollector
 
-WORDS = [f"{a}{b}" for a in ("stone", "river", "cloud", "amber") for b in ("gate", "wood", "fall")]
+_NOISE = random.Random(0)
+WORDS = ["".join(_NOISE.choices("abdegiklmnoprstu", k=6)) for _ in range(3000)]
 
 
 def said(noise: random.Random) -> str:
@@ -36,7 +37,7 @@ def labelled(noise: random.Random, count: int) -> list[dict]:
     for i in range(count):
         text = said(noise)
         if i % 7 == 6:
-            text = rows[noise.randrange(i)]["text"] + noise.choice(["", " ", " stonegate", "!"])
+            text = rows[noise.randrange(i)]["text"] + noise.choice(["", " ", " so", "!"])
         if i % 31 == 0:
             text += noise.choice(
                 [" <b>so</b>", " me@example.org", " \u0007", " Ã©", " sk-" + "a" * 30]
