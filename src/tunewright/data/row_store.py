@@ -134,11 +134,10 @@ class StoredRecords(LazyRecords):
         """The records at `indices`, in that order."""
         import numpy as np
 
-        places = np.asarray(indices, dtype=np.int64)
-        if self._chosen is not None:
-            places = self._chosen[places].astype(np.int64)
-        for first in range(0, len(places), _BATCH):
-            part = places[first : first + _BATCH]
+        for first in range(0, len(indices), _BATCH):
+            part = np.asarray(indices[first : first + _BATCH], dtype=np.int64)
+            if self._chosen is not None:
+                part = self._chosen[part].astype(np.int64)
             numbers = self._rows.numbers[part].tolist()
             for row, number in zip(self._rows.read(part), numbers, strict=True):
                 yield self._make(row, number)
