@@ -1,6 +1,7 @@
 """Measure the data room: copies, leakage, label errors, personal data, reading, splits, preparing.
 
     python bench/data.py [--quick] [--json]
+    python bench/data.py --large 5000
 
 Real rows come from the data catalogue (fetched once), and from `../shared/data` where it is there.
 Faults are planted into them with fixed seeds, so every figure can be repeated. The last line is
@@ -11,8 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import string
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -279,14 +283,70 @@ def preparing(texts: Sequence[str], quick: bool) -> Figures:
     }
 
 
+def made_rows(path: Path, megabytes: int) -> int:
+    """Write JSON lines of about 500 bytes, a tenth of them copies, and return how many."""
+    noise = random.Random(0)
+    syllables = ["ba", "do", "ri", "mun", "tel", "sa", "ko", "vin", "ler", "pa", "shu", "ges"]
+    words = ["".join(noise.choices(syllables, k=noise.randint(1, 4))) for _ in range(30_000)]
+    rows = written = 0
+    last = ""
+    with path.open("w", encoding="utf-8") as file:
+        while written < megabytes * 1_000_000:
+            if rows % 10 != 9:
+                last = " ".join(noise.choices(words, k=70))
+            row = {"text": last, "label": noise.choice("abcdefgh"), "id": rows}
+            written += file.write(json.dumps(row) + "\n")
+            rows += 1
+    return rows
+
+
+def measured(*arguments: str) -> tuple[float, float]:
+    """Seconds and peak resident megabytes of another Python process."""
+    start = time.perf_counter()
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1):  # 1: the audit found an error
+        raise AssertionError(f"{arguments} ended with {process.returncode}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1000
+
+
+_EXPORT = """
+import sys
+from tunewright.fine_tuning import DataCollectionConfig, DataCollector
+DataCollector(DataCollectionConfig(sources=[sys.argv[1]], output_path=sys.argv[2])).export()
+"""
+
+
+def large_file(megabytes: int) -> Figures:
+    """`tunewright check`, and a shuffled and split export, of one large file of JSON lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.jsonl"
+        rows = made_rows(path, megabytes)
+        audited = measured("-m", "tunewright", "check", str(path))
+        exported = measured("-c", _EXPORT, str(path), str(Path(folder) / "out"))
+    figures = {"large_file_megabytes": figure(megabytes, None, "higher")}
+    for name, (seconds, resident) in (("check", audited), ("export", exported)):
+        figures[f"large_file_{name}_resident_megabytes"] = figure(resident, 1500.0, "lower")
+        figures[f"large_file_{name}_rows_per_second"] = figure(rows / seconds, None, "higher")
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--large", type=int, metavar="MB", help="only audit and export a made file of this size"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rows and repeats")
     parser.add_argument("--json", action="store_true", help="print only the last line")
     options = parser.parse_args()
+    figures: Figures = {}
+    if options.large:
+        figures = large_file(options.large)
+        print(json.dumps({"figures": figures, "machine": environment()}))
+        return
     texts = real_texts()
     random.Random(0).shuffle(texts)
-    figures: Figures = {}
     for measure in (near_copies, wrong_labels, personal, speed, preparing):
         for name, found in measure(texts, options.quick).items():
             figures[name] = found

@@ -17,7 +17,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -41,27 +41,35 @@ _REPORTED_PACKAGES = (
 )
 
 
-def atomic_write(path: Path, content: str | bytes) -> None:
+def atomic_write(path: Path, content: str | bytes | Iterable[str]) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never half.
+
+    Args:
+        path: its folder is made when missing.
+        content: all of it, or its pieces, which are written one by one.
 
     Raises:
         SpaceError: the disk is full. The old file is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    pieces = (content,) if isinstance(content, str | bytes) else content
+    needed = 0
     try:
         with temporary.open("wb") as handle:
-            handle.write(data)
+            for piece in pieces:
+                data = piece.encode("utf-8") if isinstance(piece, str) else piece
+                needed += len(data)
+                handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise SpaceError(
-                f"The disk is full: {path} needs {len(data):,} bytes. Free some room or choose "
-                "another folder."
+                f"The disk is full: {path} needs {needed:,} bytes or more. Free some room or "
+                "choose another folder."
             ) from error
         raise
 

@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from tunewright.data import files
 from tunewright.data.sources import load
 from tunewright.errors import DataError
 
@@ -164,3 +165,21 @@ def test_damage_is_an_error_or_loses_nothing(tmp_path, form, damage):
 
 def test_there_are_three_hundred_of_them():
     assert len(CASES) >= 300
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
+def test_rows_on_disk_are_those_in_memory_and_so_is_what_is_said_of_damage(
+    tmp_path, monkeypatch, damage
+):
+    for seed in range(8):
+        noise = random.Random(f"disk {damage.__name__} {seed}")
+        path = tmp_path / f"rows{seed}.jsonl"
+        path.write_bytes(damage(written(noise, "jsonl"), noise))
+        found = []
+        for in_memory in (10**9, 0):
+            monkeypatch.setattr(files, "IN_MEMORY", in_memory)
+            try:
+                found.append(tuple(load(path)))
+            except DataError as error:
+                found.append(str(error))
+        assert found[0] == found[1]

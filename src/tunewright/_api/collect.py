@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tunewright._api.rows import records_from_rows
 from tunewright.data.export import export_dataset as write_export
 from tunewright.data.records import Dataset as RecordSet
-from tunewright.data.records import Record, Splits
+from tunewright.data.records import Splits
 from tunewright.data.sources import load
 from tunewright.data.split import split
 from tunewright.errors import ConfigError, DataError, unknown_name
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class DatasetFormat(StrEnum):
@@ -133,14 +136,17 @@ class DataCollector:
         """Write `{output_path}_{split}.{format}` and `{output_path}_metadata.json`.
 
         Args:
-            dataset: what to write. Default: what `prepare` gives.
+            dataset: what to write. Default: what `prepare` gives; of rows on disk, these are
+                written one by one, with the columns that each has.
 
         Returns:
             Path of the metadata file, which `dataset_path=` elsewhere takes.
         """
         config = self.config
+        if dataset is None:
+            dataset = self._splits() if self._collect().on_disk else self.prepare()
         return export_dataset(
-            dataset if dataset is not None else self.prepare(),
+            dataset,
             config.output_path or "prepared_dataset",
             config.output_format,
             config.metadata,
@@ -158,6 +164,8 @@ class DataCollector:
     def _collect(self) -> RecordSet:
         if self._records is not None:
             return self._records
+        import numpy as np
+
         config = self.config
         if not config.sources:
             raise DataError("sources is empty; give at least one file, folder or name.")
@@ -165,29 +173,34 @@ class DataCollector:
         if config.transform_function is not None:
             rows = [config.transform_function(record.to_row()) for record in found]
             found = records_from_rows(rows, found.name)
-        records: Iterable[Record] = found
-        if config.filter_function is not None:
-            keep = config.filter_function
-            records = [record for record in records if keep(record.to_row())]
-        low, high = config.min_length or 0, config.max_length
-        records = [
-            record
-            for record in records
-            if low <= len(record.plain_text) and (high is None or len(record.plain_text) <= high)
-        ]
+        kept = self._kept(found)
         if config.shuffle:
-            import numpy as np
-
-            order = np.random.Generator(np.random.Philox(key=config.seed)).permutation(len(records))
-            records = [records[i] for i in order]
-        records = records[: config.max_samples]
-        if not records:
+            kept = kept[
+                np.random.Generator(np.random.Philox(key=config.seed)).permutation(len(kept))
+            ]
+        kept = kept[: config.max_samples]
+        if not len(kept):
             raise DataError(
                 f"No row is left of {len(found)}: filter_function, min_length={config.min_length} "
                 f"and max_length={config.max_length} (characters) leave them all out."
             )
-        self._records = RecordSet(found.task, tuple(records), found.name)
+        self._records = found.select(kept)
         return self._records
+
+    def _kept(self, found: RecordSet) -> NDArray[np.uint32]:
+        """The rows that the filter and the lengths leave."""
+        import numpy as np
+
+        keep = self.config.filter_function
+        low, high = self.config.min_length or 0, self.config.max_length
+        kept = array("I")
+        for index, record in enumerate(found):
+            if keep is not None and not keep(record.to_row()):
+                continue
+            size = len(record.plain_text)
+            if low <= size and (high is None or size <= high):
+                kept.append(index)
+        return np.frombuffer(kept, dtype=np.uint32)
 
 
 def collect_data(config: DataCollectionConfig) -> datasets.Dataset:

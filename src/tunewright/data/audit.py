@@ -5,9 +5,10 @@ Nothing is changed here. Each finding has a stable id; `docs/check.md` lists the
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tunewright.data import checks, copies, language, template_audit, variety, word_list
@@ -85,7 +86,7 @@ def audit(
     cut_here: bool = False,
     words: Sequence[str] = (),
 ) -> Audit:
-    """Examine every row.
+    """Examine every row; of many rows on disk, some closer than others (`some_rows`).
 
     Args:
         data: parts of a data set, or one data set, which counts as training rows.
@@ -105,33 +106,28 @@ def audit(
         DataError: the chat template refuses the roles of a row.
     """
     splits = as_splits(data)
-    findings: list[Finding] = []
+    seen, told = some_rows(splits)
+    findings: list[Finding] = [*told]
     for check in checks.CHECKS:
         findings += check(splits)
     findings += checks.check_quantity(splits, parameters)
     findings += copies.check_copies(splits, cut_here=cut_here)
-    findings += variety.check_variety(splits)
     findings += word_list.check_words(splits, words)
-    languages = language.by_row(splits)
-    findings += language.check_languages(splits, languages)
-    if tokenizer is None:
-        sizes = {name: [len(record.plain_text) for record in part] for name, part in splits.items()}
-    else:
-        sizes, found = _as_seen(splits, tokenizer, max_length, template, truncation)
-        findings += found
+    of_seen = list(variety.check_variety(seen))
+    languages = language.by_row(seen)
+    of_seen += language.check_languages(seen, languages)
+    counts, sizes = _counts(splits)
+    if tokenizer is not None:
+        sizes, found = _as_seen(seen, tokenizer, max_length, template, truncation)
+        of_seen += found
         if max_length is not None:
-            findings += checks.over_length(splits, sizes, max_length)
-    suspects = find_suspects(splits) if wrong_labels else []
-    findings += check_suspects(splits, suspects)
+            of_seen += checks.over_length(seen, sizes, max_length)
+    suspects = find_suspects(seen) if wrong_labels else []
+    of_seen += check_suspects(seen, suspects)
+    findings += of_seen if seen is splits else [replace(f, places=()) for f in of_seen]
     order = {severity: rank for rank, severity in enumerate(reversed(SEVERITIES))}
     findings.sort(key=lambda f: (order[f.severity], -f.rows, f.id))
-    counts = Counter(
-        label for _, part in splits.items() for record in part for label in record.class_names
-    )
-    lengths = _lengths(
-        [size for part in sizes.values() for size in part],
-        "tokens" if tokenizer is not None else "characters",
-    )
+    lengths = _lengths(sizes, "tokens" if tokenizer is not None else "characters")
     if lengths.get("max", 0) and max_length is not None and splits.task is not Task.TEXT:
         lengths["limit"] = max_length
     return Audit(
@@ -144,6 +140,54 @@ def audit(
         findings=tuple(findings),
         suspects=tuple(suspects) if wrong_labels else None,
     )
+
+
+def some_rows(splits: Splits) -> tuple[Splits, list[Finding]]:
+    """The rows that are looked at by what needs them in memory, and a finding that says so.
+
+    These are all rows, unless some are on disk and more than `copies.NEAR_ROWS`: then so many of
+    each part, drawn at random.
+    """
+    import numpy as np
+
+    rows = sum(len(part) for _, part in splits.items())
+    most = copies.NEAR_ROWS
+    if rows <= most or not any(part.on_disk for _, part in splits.items()):
+        return splits, []
+    noise = np.random.Generator(np.random.Philox(key=0))
+    parts = []
+    for _, part in splits.items():
+        chosen = np.arange(len(part))
+        if len(part) > most:
+            chosen = np.sort(noise.choice(len(part), most, replace=False))
+        held = part.select(chosen)
+        parts.append(replace(held, records=tuple(held)))
+    seen = Splits(*parts)
+    looked = sum(len(part) for _, part in seen.items())
+    finding = Finding(
+        "audit.sampled",
+        "info",
+        looked,
+        f"Of {rows:,} rows, {looked:,} drawn at random were looked at for near copies, languages, "
+        "outliers, tokens and wrong labels; their counts are of these rows. Everything else was "
+        f"looked at in all rows, and near copies of up to {copies.HELD_OUT_ROWS:,} held-out rows "
+        "too.",
+        "Nothing needs doing; audit a part of the rows (FILE#100000) to look closer.",
+    )
+    return seen, [finding]
+
+
+def _counts(splits: Splits) -> tuple[Counter[str], dict[str, Sequence[int]]]:
+    """Rows by label, and the characters of each row by part."""
+    labels: Counter[str] = Counter()
+    sizes: dict[str, Sequence[int]] = {}
+    for name, part in splits.items():
+        characters = array("I")
+        for record in part:
+            labels.update(record.class_names)
+            characters.append(len(record.plain_text))
+        sizes[name] = characters
+    return labels, sizes
 
 
 def pick_template(template: str, tokenizer: PreTrainedTokenizerBase, task: Task) -> str:
@@ -159,7 +203,7 @@ def _as_seen(
     max_length: int | None,
     template: str,
     truncation: Truncation,
-) -> tuple[dict[str, list[int]], list[Finding]]:
+) -> tuple[dict[str, Sequence[int]], list[Finding]]:
     """Tokens of each row, by part, and what is wrong with what would be trained."""
     if not splits.task.is_generative:
         return _plain_sizes(splits, tokenizer), []
@@ -198,9 +242,9 @@ def as_splits(data: Splits | Dataset) -> Splits:
     return Splits(data, empty, empty)
 
 
-def _plain_sizes(splits: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+def _plain_sizes(splits: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str, Sequence[int]]:
     """Tokens of the text of each row, by part."""
-    found: dict[str, list[int]] = {}
+    found: dict[str, Sequence[int]] = {}
     for name, part in splits.items():
         sizes: list[int] = []
         for first in range(0, len(part), _BATCH):
@@ -213,14 +257,14 @@ def _plain_sizes(splits: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str
     return found
 
 
-def _lengths(sizes: Sequence[int], unit: str) -> dict[str, Any]:
+def _lengths(sizes: Mapping[str, Sequence[int]], unit: str) -> dict[str, Any]:
     import numpy as np
 
-    if not sizes:
+    values = np.concatenate([np.asarray(part, dtype=np.uint32) for part in sizes.values()])
+    if not len(values):
         return {"unit": unit}
-    values = np.asarray(sizes)
     step = max(1, -(-int(values.max()) // _BINS))
-    counts, edges = np.histogram(values, bins=np.arange(0, values.max() + step + 1, step))
+    counts, edges = np.histogram(values, bins=np.arange(0, int(values.max()) + step + 1, step))
     return {
         "unit": unit,
         "min": int(values.min()),

@@ -10,6 +10,7 @@ from tunewright.data.finding import (
     EXAMPLES,
     Finding,
     Place,
+    Places,
     Severity,
     counted,
     listed,
@@ -50,13 +51,15 @@ MARKUP = re.compile(
 )
 
 
-def _places(splits: Splits, wanted: Callable[[Record], bool]) -> list[Place]:
-    return [
-        (name, index)
-        for name, part in splits.items()
-        for index, record in enumerate(part)
-        if wanted(record)
-    ]
+def _places(splits: Splits, *wanted: Callable[[Record], bool]) -> list[Places]:
+    """For each question, the rows where the answer is yes; all are asked in one pass."""
+    found = [Places() for _ in wanted]
+    for name, part in splits.items():
+        for index, record in enumerate(part):
+            for places, asked in zip(found, wanted, strict=True):
+                if asked(record):
+                    places.add(name, index)
+    return found
 
 
 def _found(
@@ -72,16 +75,20 @@ def _found(
             ("{are}", "are", "is"),
         ):
             filled = filled.replace(word, single if one and single else many, 1)
-        yield Finding(
-            name, severity, len(places), filled, fix, show_rows(splits, places), tuple(places)
-        )
+        yield Finding(name, severity, len(places), filled, fix, show_rows(splits, places), places)
 
 
 def check_empty(splits: Splits) -> Iterator[Finding]:
     """Rows without words."""
-    blank = _places(splits, lambda r: not r.messages and not r.text.strip())
+    instruction = splits.task is Task.INSTRUCTION
+    blank, lacking, mute, unasked = _places(
+        splits,
+        lambda r: not r.messages and not r.text.strip(),
+        lambda r: r.text_pair is not None and not r.text_pair.strip(),
+        lambda r: instruction and any(m.train and not m.content.strip() for m in r.messages),
+        lambda r: instruction and _asks_nothing(r),
+    )
     yield from _found("empty.text", "error", splits, blank, "{rows} {have} no text.", _REMOVE)
-    lacking = _places(splits, lambda r: r.text_pair is not None and not r.text_pair.strip())
     yield from _found(
         "empty.pair",
         "error",
@@ -90,25 +97,22 @@ def check_empty(splits: Splits) -> Iterator[Finding]:
         "{rows} {have} no second text.",
         _REMOVE,
     )
-    if splits.task is Task.INSTRUCTION:
-        mute = _places(splits, lambda r: any(m.train and not m.content.strip() for m in r.messages))
-        yield from _found(
-            "empty.answer",
-            "error",
-            splits,
-            mute,
-            "{rows} {have} an empty answer, which teaches the model to say nothing.",
-            _REMOVE,
-        )
-        unasked = _places(splits, _asks_nothing)
-        yield from _found(
-            "empty.prompt",
-            "warning",
-            splits,
-            unasked,
-            "{rows} {have} an answer to an empty prompt.",
-            "Remove or complete them.",
-        )
+    yield from _found(
+        "empty.answer",
+        "error",
+        splits,
+        mute,
+        "{rows} {have} an empty answer, which teaches the model to say nothing.",
+        _REMOVE,
+    )
+    yield from _found(
+        "empty.prompt",
+        "warning",
+        splits,
+        unasked,
+        "{rows} {have} an answer to an empty prompt.",
+        "Remove or complete them.",
+    )
 
 
 def _asks_nothing(record: Record) -> bool:
@@ -117,30 +121,37 @@ def _asks_nothing(record: Record) -> bool:
 
 def check_constant(splits: Splits) -> Iterator[Finding]:
     """Columns that say the same in every row."""
-    records = [record for _, part in splits.items() for record in part]
-    if len(records) < 2:
+    rows = sum(len(part) for _, part in splits.items())
+    records = (record for _, part in splits.items() for record in part)
+    first = next(records, None)
+    if first is None or rows < 2:
         return
-    if len({record.plain_text for record in records}) == 1:
+    text, same_text = first.plain_text, True
+    same = {column: repr(value) for column, value in first.meta.items()}
+    for record in records:
+        same_text = same_text and record.plain_text == text
+        for column in [c for c, value in same.items() if repr(record.meta.get(c)) != value]:
+            del same[column]
+        if not same and not same_text:
+            return
+    if same_text:
         yield Finding(
             "constant.column",
             "error",
-            len(records),
-            f"All {counted(len(records), 'row')} have the same text.",
+            rows,
+            f"All {counted(rows, 'row')} have the same text.",
             "Map the column that differs from row to row: columns={text: COLUMN}.",
             show_rows(splits, [("train", 0)] if len(splits.train) else []),
         )
-    first = records[0].meta
-    for column in sorted(first):
-        value = repr(first[column])
-        if all(repr(record.meta.get(column)) == value for record in records[1:]):
-            yield Finding(
-                "constant.column",
-                "info",
-                len(records),
-                f"The unused column {column!r} has the same value in every row: "
-                f"{shown(str(first[column]), 60)!r}.",
-                "Nothing needs doing; it can be left out.",
-            )
+    for column in sorted(same):
+        yield Finding(
+            "constant.column",
+            "info",
+            rows,
+            f"The unused column {column!r} has the same value in every row: "
+            f"{shown(str(first.meta[column]), 60)!r}.",
+            "Nothing needs doing; it can be left out.",
+        )
 
 
 def check_labels(splits: Splits) -> Iterator[Finding]:
@@ -160,9 +171,10 @@ def check_labels(splits: Splits) -> Iterator[Finding]:
         )
     yield from _check_unseen(splits, counts)
     rare = {label for label, count in counts.items() if count < FEWEST_OF_A_LABEL}
-    places = [
-        p for p in _places(splits, lambda r: bool(rare & {*r.class_names})) if p[0] == "train"
-    ]
+    places = Places()
+    for index, record in enumerate(splits.train if rare else ()):
+        if rare & {*record.class_names}:
+            places.add("train", index)
     names = sorted(rare, key=lambda label: (counts[label], label))
     yield from _found(
         "label.rare",
@@ -177,12 +189,13 @@ def check_labels(splits: Splits) -> Iterator[Finding]:
 
 
 def _check_unseen(splits: Splits, counts: Mapping[str, int]) -> Iterator[Finding]:
-    unseen = [
-        place
-        for place in _places(splits, lambda r: not {*r.class_names} <= counts.keys())
-        if place[0] != "train"
-    ]
-    names = {label for place in unseen for label in record_at(splits, place).class_names}
+    unseen = Places()
+    names: set[str] = set()
+    for part in ("validation", "test"):
+        for index, record in enumerate(dict(splits.items())[part]):
+            if not {*record.class_names} <= counts.keys():
+                unseen.add(part, index)
+                names.update(record.class_names)
     yield from _found(
         "label.unseen",
         "error",
@@ -269,7 +282,12 @@ def _size(parameters: int) -> str:
 
 def check_encoding(splits: Splits) -> Iterator[Finding]:
     """Texts that were damaged on their way."""
-    damaged = _places(splits, lambda r: bool(MOJIBAKE.search(r.plain_text)))
+    damaged, control, markup = _places(
+        splits,
+        lambda r: bool(MOJIBAKE.search(r.plain_text)),
+        lambda r: bool(CONTROL.search(r.plain_text)),
+        lambda r: bool(MARKUP.search(r.plain_text)),
+    )
     yield from _found(
         "encoding.damage",
         "warning",
@@ -279,7 +297,6 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         "\u201c\u00c3\u00a9\u201d for \u201c\u00e9\u201d, or the replacement character \ufffd.",
         "Save the source as UTF-8 and read it again, or repair what can be with --fix OUT.",
     )
-    control = _places(splits, lambda r: bool(CONTROL.search(r.plain_text)))
     yield from _found(
         "encoding.control",
         "warning",
@@ -288,7 +305,6 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         "{rows} {have} control characters, which no reader sees.",
         "Take them out with --fix OUT.",
     )
-    markup = _places(splits, lambda r: bool(MARKUP.search(r.plain_text)))
     yield from _found(
         "markup.html",
         "info",
@@ -301,12 +317,16 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
 
 def check_personal(splits: Splits) -> Iterator[Finding]:
     """Personal data and secrets, which a model may learn by heart. Examples are masked."""
-    kinds: dict[str, list[Place]] = {}
+    secret, personal = Places(), Places()
+    kinds: Counter[str] = Counter()
     for name, part in splits.items():
         for index, record in enumerate(part):
-            for kind in {piece.kind for piece in find_personal(record.plain_text)}:
-                kinds.setdefault(kind, []).append((name, index))
-    secret = kinds.pop("secret", [])
+            found = {piece.kind for piece in find_personal(record.plain_text)}
+            if "secret" in found:
+                secret.add(name, index)
+            if found - {"secret"}:
+                personal.add(name, index)
+                kinds.update(found - {"secret"})
     if secret:
         yield _masked_finding(
             "secret.key",
@@ -316,14 +336,13 @@ def check_personal(splits: Splits) -> Iterator[Finding]:
             "of a service.",
             "Revoke it if it is real, and mask it with --fix OUT --mask.",
         )
-    if kinds:
-        places = sorted({place for found in kinds.values() for place in found})
-        each = ", ".join(f"{kind} in {len(kinds[kind]):,}" for kind in sorted(kinds))
+    if personal:
+        each = ", ".join(f"{kind} in {kinds[kind]:,}" for kind in sorted(kinds))
         yield _masked_finding(
             "personal.data",
             splits,
-            places,
-            f"{counted(len(places), 'row holds', 'rows hold')} personal data ({each}), which a "
+            personal,
+            f"{counted(len(personal), 'row holds', 'rows hold')} personal data ({each}), which a "
             "model may learn by heart and repeat.",
             "Mask it with --fix OUT --mask, unless the model needs it.",
         )
@@ -337,7 +356,7 @@ def _masked_finding(
         f"{shown(mask_personal(record_at(splits, (part, index)).plain_text))!r}"
         for part, index in places[:EXAMPLES]
     )
-    return Finding(name, "warning", len(places), message, fix, examples, tuple(places))
+    return Finding(name, "warning", len(places), message, fix, examples, places)
 
 
 def over_length(

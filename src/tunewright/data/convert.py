@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tunewright.data.detect import Detection
 from tunewright.data.records import Label, Message, Record, Task
+from tunewright.data.row_store import StoredRecords, StoredRows
 from tunewright.data.table import Table
 from tunewright.data.values import as_number, is_conversation, parsed_list
 from tunewright.errors import DataError
@@ -29,8 +32,8 @@ class _RowFault(Exception):  # noqa: N818 - private, always turned into a DataEr
     """One row that does not fit; the message says why."""
 
 
-def to_records(table: Table, detection: Detection) -> list[Record]:
-    """Turn every row into a record; none is left out.
+def to_records(table: Table, detection: Detection) -> Sequence[Record]:
+    """Turn every row into a record; none is left out. Those of stored rows stay on disk.
 
     Columns without a role go to `meta`. One that has the name of a record's own field is kept
     there as `NAME_column`.
@@ -38,38 +41,49 @@ def to_records(table: Table, detection: Detection) -> list[Record]:
     Raises:
         DataError: rows do not fit the task: how many, the first three and what is wrong with them.
     """
-    used = set(detection.columns.values())
-    convert = _CONVERTERS[detection.task]
+    make = partial(_record, detection=detection, table=replace(table, rows=(), numbers=()))
     records = []
+    count = 0
     faults = []
+    stored = isinstance(table.rows, StoredRows)
     for index, row in enumerate(table.rows):
-        number = table.number(index)
         try:
-            made = convert(row, detection, table)
+            record = make(row, table.number(index))
         except _RowFault as fault:
-            faults.append(f"row {number}: {fault}")
+            count += 1
+            if count <= _SHOWN_FAULTS:
+                faults.append(f"row {table.number(index)}: {fault}")
             continue
-        meta = {
-            (f"{key}_column" if key in _OWN_FIELDS else key): value
-            for key, value in row.items()
-            if key not in used and value is not None
-        }
-        group = row.get(detection.columns.get("group", ""))
-        if group is not None:
-            meta["group"] = group
-        answers = row.get(detection.columns.get("completion", ""))
-        if isinstance(answers, list) and not is_conversation(answers):
-            meta["references"] = answers
-        records.append(Record(**made, source=table.source, row=number, meta=meta))
+        if not stored:
+            records.append(record)
     if faults:
-        more = f" and {len(faults) - _SHOWN_FAULTS:,} more" if len(faults) > _SHOWN_FAULTS else ""
-        rows = "1 row does" if len(faults) == 1 else f"{len(faults):,} rows do"
+        more = f" and {count - _SHOWN_FAULTS:,} more" if count > _SHOWN_FAULTS else ""
+        rows = "1 row does" if count == 1 else f"{count:,} rows do"
         raise DataError(
             f"{rows} not fit task {detection.task.value!r} in {table.source}: "
-            f"{'; '.join(faults[:_SHOWN_FAULTS])}{more}. Correct them, take them out, or map other "
+            f"{'; '.join(faults)}{more}. Correct them, take them out, or map other "
             "columns (data.columns)."
         )
-    return records
+    return StoredRecords(table.rows, make) if isinstance(table.rows, StoredRows) else records
+
+
+def _record(row: Mapping[str, Any], number: int, detection: Detection, table: Table) -> Record:
+    """One row as a record; `table` says where it is from, and what its class numbers mean."""
+    columns = detection.columns
+    made = _CONVERTERS[detection.task](row, detection, table)
+    used = columns.values()
+    meta = {
+        (f"{key}_column" if key in _OWN_FIELDS else key): value
+        for key, value in row.items()
+        if key not in used and value is not None
+    }
+    group = row.get(columns.get("group", ""))
+    if group is not None:
+        meta["group"] = group
+    answers = row.get(columns.get("completion", ""))
+    if isinstance(answers, list) and not is_conversation(answers):
+        meta["references"] = answers
+    return Record(**made, source=table.source, row=number, meta=meta)
 
 
 def _text_row(row: Mapping[str, Any], detection: Detection, table: Table) -> dict[str, Any]:

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from tunewright.data.augment import PARENT
-from tunewright.data.duplicates import exact_groups, near_pairs, normal_text
+from tunewright.data.duplicates import near_pairs, normal_text
 from tunewright.data.finding import (
     EXAMPLES,
+    PARTS,
     Finding,
     Place,
+    Places,
     counted,
     record_at,
     show_row,
     shown,
 )
 from tunewright.data.records import Record, Splits, Task
+from tunewright.data.row_groups import Groups, groups_of, key_of
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NEAR_ROWS, HELD_OUT_ROWS = 10_000, 5_000
+"""Rows of a data set on disk among which near copies are looked for, and held-out rows that are
+compared with all training rows."""
 _CHAIN, _CHAIN_SHARE = 10, 0.01
 """Rows, or share of all rows, above which near copies chain up: a split does not keep such chains
 together either."""
@@ -30,27 +44,60 @@ _SHORTEST_PROMPT = 20
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """All rows of all parts in one order, train first."""
+    """All rows of all parts in one order, train first.
+
+    Attributes:
+        splits: the parts.
+        starts: row at which each part begins, and the number of all rows.
+        same: rows whose texts are equal.
+        labels, prompts, groups: what each row says there, as a key; empty where nothing does.
+        heads: rows that are the first of their text.
+    """
 
     splits: Splits
-    places: Sequence[Place]
-    groups: Sequence[Sequence[int]]
-    """Rows whose texts are equal, by first appearance; texts that occur once too."""
+    starts: Sequence[int]
+    same: Groups
+    labels: array[int]
+    prompts: array[int]
+    groups: array[int]
+    heads: NDArray[np.int64]
 
     def part(self, row: int) -> str:
-        return self.places[row][0]
+        return PARTS[bisect_right(self.starts, row, hi=len(PARTS)) - 1]
+
+    def place(self, row: int) -> Place:
+        part = self.part(row)
+        return part, row - self.starts[PARTS.index(part)]
+
+    def places(self, rows: Iterable[int]) -> Places:
+        return Places(map(self.place, rows))
+
+    def record(self, row: int) -> Record:
+        return record_at(self.splits, self.place(row))
 
     def source(self, row: int) -> str:
         """Where a row was read."""
-        return record_at(self.splits, self.places[row]).source
+        return self.record(row).source
+
+    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+        """Texts of rows that are in order."""
+        found = []
+        for number, (_, part) in enumerate(self.splits.items()):
+            first, end = self.starts[number], self.starts[number + 1]
+            mine = rows[(rows >= first) & (rows < end)] - first
+            found += [record.plain_text for record in part.select(mine)]
+        return found
 
     def show_pair(self, first: int, second: int) -> str:
-        left, right = (show_row(self.splits, self.places[row]) for row in (first, second))
+        left, right = (show_row(self.splits, self.place(row)) for row in (first, second))
         return f"{left} / {right}"
 
 
 def check_copies(splits: Splits, *, cut_here: bool = False) -> list[Finding]:
     """Exact and near copies, within parts and across them.
+
+    Of more than `NEAR_ROWS` rows on disk, near copies are looked for among that many, drawn at
+    random, and between `HELD_OUT_ROWS` held-out rows and all training rows.
 
     Args:
         splits: the rows.
@@ -58,37 +105,86 @@ def check_copies(splits: Splits, *, cut_here: bool = False) -> list[Finding]:
             near copies together unless they form long chains: those that it left apart are chains.
     """
     rows = _rows(splits)
-    texts = [record_at_row(rows, group[0]).plain_text for group in rows.groups]
-    near = near_pairs(texts)
-    pairs = list(zip(near.left.tolist(), near.right.tolist(), strict=True))
+    pairs = _near_pairs(rows)
     found = [*_exact_duplicates(rows), *_exact_leakage(rows)]
     found += [*_near_duplicates(rows, pairs), *_near_leakage(rows, pairs, cut_here)]
     found += [*_contradictions(rows), *_prompt_leakage(rows), *_group_leakage(rows)]
     return found
 
 
-def record_at_row(rows: _Rows, row: int) -> Record:
-    """The record of a row in the common order."""
-    return record_at(rows.splits, rows.places[row])
-
-
 def _rows(splits: Splits) -> _Rows:
-    places = [(name, i) for name, part in splits.items() for i in range(len(part))]
-    texts = [record.plain_text for _, part in splits.items() for record in part]
-    return _Rows(splits, places, list(exact_groups(texts).values()))
+    import numpy as np
+
+    texts, labels, prompts, groups = array("Q"), array("Q"), array("Q"), array("Q")
+    labelled = splits.task in (Task.CLASSIFICATION, Task.MULTILABEL)
+    asks = splits.task is Task.INSTRUCTION
+    for _, part in splits.items():
+        for row, record in enumerate(part, start=len(texts)):
+            texts.append(key_of(normal_text(record.plain_text)))
+            if labelled:
+                labels.append(key_of(_label_key(record)))
+            if asks:
+                prompts.append(key_of(prompt_of(record)))
+            group = record.meta.get("group")
+            if group is not None and group != "":
+                groups.frombytes(bytes(8 * (row - len(groups))))
+                groups.append(key_of(str(group)))
+    same = groups_of(texts)
+    first = np.frombuffer(texts, dtype=np.uint64) != 0
+    first[same.later] = False
+    starts = [0, *accumulate(len(part) for _, part in splits.items())]
+    return _Rows(splits, starts, same, labels, prompts, groups, np.flatnonzero(first))
+
+
+def _near_pairs(rows: _Rows) -> list[tuple[int, int]]:
+    """Pairs of rows with nearly the same text, each the first of its text."""
+    heads = rows.heads
+    on_disk = any(part.on_disk for _, part in rows.splits.items())
+    if not on_disk or len(heads) <= NEAR_ROWS:
+        return _pairs_among(rows, heads)
+    found = set(_pairs_among(rows, _some(heads, NEAR_ROWS)))
+    held_out = _some(heads[heads >= rows.starts[1]], HELD_OUT_ROWS)
+    trained = heads[heads < rows.starts[1]]
+    for first in range(0, len(trained) if len(held_out) else 0, NEAR_ROWS):
+        found.update(_pairs_among(rows, trained[first : first + NEAR_ROWS], held_out))
+    return sorted(found)
+
+
+def _some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the rows, drawn at random, in order."""
+    import numpy as np
+
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.Generator(np.random.Philox(key=0)).choice(rows, most, replace=False))
+
+
+def _pairs_among(
+    rows: _Rows, first: NDArray[np.int64], behind: NDArray[np.int64] | None = None
+) -> list[tuple[int, int]]:
+    """Near copies among some rows; with `behind`, only those that end there."""
+    import numpy as np
+
+    every = first if behind is None else np.concatenate([first, behind])
+    near = near_pairs(rows.texts(every))
+    right = every[near.right]
+    wanted = right >= (0 if behind is None else behind[0])
+    return list(zip(every[near.left][wanted].tolist(), right[wanted].tolist(), strict=True))
 
 
 def _exact_duplicates(rows: _Rows) -> Iterator[Finding]:
-    extra: list[int] = []
+    extra = Places()
     examples: list[str] = []
-    for group in rows.groups:
+    for group in rows.same:
         first: dict[str, int] = {}
-        for row in group if len(group) > 1 else ():
-            if rows.part(row) not in first:
-                first[rows.part(row)] = row
+        for row in group:
+            part, index = rows.place(row)
+            if part not in first:
+                first[part] = row
                 continue
-            extra.append(row)
-            examples.append(rows.show_pair(first[rows.part(row)], row))
+            extra.add(part, index)
+            if len(examples) < EXAMPLES:
+                examples.append(rows.show_pair(first[part], row))
     if extra:
         yield Finding(
             "duplicate.exact",
@@ -97,18 +193,18 @@ def _exact_duplicates(rows: _Rows) -> Iterator[Finding]:
             f"{counted(len(extra), 'row repeats', 'rows repeat')} the text of an earlier row of "
             "the same part (case and spacing aside), which then counts double.",
             "Take them out with --fix OUT, or keep them where the repetition is meant.",
-            tuple(examples[:EXAMPLES]),
-            tuple(rows.places[row] for row in extra),
+            tuple(examples),
+            extra,
         )
 
 
 def _near_duplicates(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> Iterator[Finding]:
-    extra: dict[int, str] = {}
-    for left, right in pairs:
-        first, second = rows.groups[left][0], rows.groups[right][0]
-        changed = any(PARENT in record_at_row(rows, row).meta for row in (first, second))
-        if rows.part(first) == rows.part(second) and not changed:
-            extra.setdefault(second, rows.show_pair(first, second))
+    extra: dict[int, int] = {}
+    for first, second in pairs:
+        if rows.part(first) == rows.part(second) and second not in extra:
+            changed = any(PARENT in rows.record(row).meta for row in (first, second))
+            if not changed:
+                extra[second] = first
     if extra:
         yield Finding(
             "duplicate.near",
@@ -117,18 +213,20 @@ def _near_duplicates(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> Iterator[
             f"{counted(len(extra), 'row nearly repeats', 'rows nearly repeat')} an earlier row of "
             "the same part (other order, spelling or punctuation).",
             "Look at them; remove those that add nothing.",
-            tuple(list(extra.values())[:EXAMPLES]),
-            tuple(rows.places[row] for row in extra),
+            tuple(rows.show_pair(extra[row], row) for row in list(extra)[:EXAMPLES]),
+            rows.places(extra),
         )
 
 
 def _exact_leakage(rows: _Rows) -> Iterator[Finding]:
-    leaked: dict[int, int] = {}
-    for group in rows.groups:
-        for row in group:
+    leaked = array("q")
+    early = array("q")
+    for group in rows.same:
+        for row in group[1:]:
             if rows.part(row) != rows.part(group[0]):
-                leaked[row] = group[0]
-    yield from _leakage(rows, "leakage.exact", leaked, "the same text as a row of")
+                leaked.append(row)
+                early.append(group[0])
+    yield from _leakage(rows, "leakage.exact", leaked, early, "the same text as a row of")
 
 
 def _near_leakage(
@@ -138,14 +236,15 @@ def _near_leakage(
     leaked: dict[int, int] = {}
     alike: dict[int, int] = {}
     for left, right in pairs:
-        for row in rows.groups[right]:
-            for other in rows.groups[left]:
+        for row in rows.same.with_row(right):
+            for other in rows.same.with_row(left):
                 early, late = min(row, other), max(row, other)
                 if rows.part(early) != rows.part(late):
                     ours = cut_here and rows.source(early) == rows.source(late)
                     found = alike if ours or left in chains else leaked
                     found.setdefault(late, early)
-    yield from _leakage(rows, "leakage.near", leaked, "nearly the same text as a row of")
+    relation = "nearly the same text as a row of"
+    yield from _leakage(rows, "leakage.near", list(leaked), list(leaked.values()), relation)
     yield from _alike(rows, {late: early for late, early in alike.items() if late not in leaked})
 
 
@@ -164,8 +263,8 @@ def _chains(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> set[int]:
         parent[root(left)] = root(right)
     sizes: Counter[int] = Counter()
     for group in parent:
-        sizes[root(group)] += len(rows.groups[group])
-    longest = max(_CHAIN, len(rows.places) * _CHAIN_SHARE)
+        sizes[root(group)] += len(rows.same.with_row(group))
+    longest = max(_CHAIN, rows.starts[-1] * _CHAIN_SHARE)
     return {group for group in parent if sizes[root(group)] > longest}
 
 
@@ -180,52 +279,57 @@ def _alike(rows: _Rows, alike: dict[int, int]) -> Iterator[Finding]:
             "how well the pattern is learned, and little about other texts.",
             "Hold out rows from another source, or remove the rows that add nothing.",
             tuple(rows.show_pair(other, row) for row, other in list(alike.items())[:EXAMPLES]),
-            tuple(rows.places[row] for row in sorted(alike)),
+            rows.places(sorted(alike)),
         )
 
 
-def _leakage(rows: _Rows, name: str, leaked: dict[int, int], relation: str) -> Iterator[Finding]:
-    """A finding about held-out rows that an earlier part gives away."""
+def _leakage(
+    rows: _Rows, name: str, leaked: Sequence[int], early: Sequence[int], relation: str
+) -> Iterator[Finding]:
+    """A finding about held-out rows that earlier ones, of another part, give away."""
     if not leaked:
         return
     have = "has" if len(leaked) == 1 else "have"
     how = "Take them out with --fix OUT" if name in _FIXED else "Remove them"
-    late = sorted({rows.part(row) for row in leaked})
-    early = sorted({rows.part(row) for row in leaked.values()})
+    there = " and ".join(sorted({rows.part(row) for row in leaked}))
+    here = " or ".join(sorted({rows.part(row) for row in early}))
     yield Finding(
         name,
         "error",
         len(leaked),
-        f"{counted(len(leaked), 'row')} of {' and '.join(late)} {have} {relation} "
-        f"{' or '.join(early)}, so the score would be too good.",
-        f"{how} from {' and '.join(late)}, or make the parts anew from one file: a split by "
+        f"{counted(len(leaked), 'row')} of {there} {have} {relation} {here}, so the score would be "
+        "too good.",
+        f"{how} from {there}, or make the parts anew from one file: a split by "
         "Tunewright keeps copies together.",
-        tuple(rows.show_pair(other, row) for row, other in list(leaked.items())[:EXAMPLES]),
-        tuple(rows.places[row] for row in sorted(leaked)),
+        tuple(rows.show_pair(*pair) for pair in zip(early[:EXAMPLES], leaked, strict=False)),
+        rows.places(sorted(leaked)),
     )
 
 
 def _contradictions(rows: _Rows) -> Iterator[Finding]:
-    if rows.splits.task not in (Task.CLASSIFICATION, Task.MULTILABEL):
-        return
-    places: list[Place] = []
-    examples = []
-    for group in rows.groups:
-        labels = {_label_key(record_at_row(rows, row)) for row in group} if len(group) > 1 else ()
-        if len(labels) > 1:
-            places += [rows.places[row] for row in group]
-            text = shown(record_at_row(rows, group[0]).plain_text)
+    places = Places()
+    examples: list[str] = []
+    texts = 0
+    for group in rows.same if rows.labels else ():
+        if len({rows.labels[row] for row in group}) == 1:
+            continue
+        texts += 1
+        for row in group:
+            places.add(*rows.place(row))
+        if len(examples) < EXAMPLES:
+            labels = {_label_key(rows.record(row)) for row in group}
+            text = shown(rows.record(group[0]).plain_text)
             examples.append(f"{text!r} is labelled {' and '.join(sorted(labels))}")
     if places:
         yield Finding(
             "label.contradictory",
             "warning",
             len(places),
-            f"{counted(len(examples), 'text is', 'texts are')} labelled differently in different "
+            f"{counted(texts, 'text is', 'texts are')} labelled differently in different "
             f"rows ({counted(len(places), 'row')} in all); at least one label of each is wrong.",
             "Decide on one label for each text.",
-            tuple(examples[:EXAMPLES]),
-            tuple(places),
+            tuple(examples),
+            places,
         )
 
 
@@ -237,19 +341,25 @@ def _label_key(record: Record) -> str:
 
 def _prompt_leakage(rows: _Rows) -> Iterator[Finding]:
     """Prompts of held-out rows that train answers, in other words."""
-    if rows.splits.task is not Task.INSTRUCTION:
-        return
-    exact = {row for group in rows.groups for row in group[1:]}
-    first: dict[str, int] = {}
-    leaked: dict[int, int] = {}
-    for row in range(len(rows.places)):
-        prompt = prompt_of(record_at_row(rows, row))
-        if not prompt:
-            continue
-        other = first.setdefault(prompt, row)
-        if rows.part(other) != rows.part(row) and row not in exact:
-            leaked[row] = other
-    yield from _leakage(rows, "leakage.prompt", leaked, "the same prompt as a row of")
+    exact = bytearray(rows.starts[-1])
+    for row in rows.same.later if rows.prompts else ():
+        exact[row] = 1
+    leaked, early = _in_other_parts(rows, rows.prompts, exact)
+    yield from _leakage(rows, "leakage.prompt", leaked, early, "the same prompt as a row of")
+
+
+def _in_other_parts(
+    rows: _Rows, keys: array[int], without: bytearray | None = None
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Rows, in order, with the key of a row of an earlier part, and that row of each."""
+    leaked: list[tuple[int, int]] = []
+    for group in groups_of(keys):
+        part = rows.part(group[0])
+        for row in group[1:]:
+            if rows.part(row) != part and not (without and without[row]):
+                leaked.append((row, group[0]))
+    leaked.sort()
+    return [row for row, _ in leaked], [other for _, other in leaked]
 
 
 def prompt_of(record: Record) -> str:
@@ -264,13 +374,5 @@ def prompt_of(record: Record) -> str:
 
 def _group_leakage(rows: _Rows) -> Iterator[Finding]:
     """Groups (users, documents) that are in more than one part."""
-    first: dict[str, int] = {}
-    leaked: dict[int, int] = {}
-    for row in range(len(rows.places)):
-        group = record_at_row(rows, row).meta.get("group")
-        if group is None or group == "":
-            continue
-        other = first.setdefault(str(group), row)
-        if rows.part(other) != rows.part(row):
-            leaked[row] = other
-    yield from _leakage(rows, "leakage.group", leaked, "the same group as a row of")
+    leaked, early = _in_other_parts(rows, rows.groups)
+    yield from _leakage(rows, "leakage.group", leaked, early, "the same group as a row of")

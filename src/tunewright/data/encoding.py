@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from tunewright.errors import DataError
@@ -39,18 +40,33 @@ def decode(content: bytes, source: str) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{source} is damaged or is not text: byte {error.start:,} (line {line:,}) does not "
-            f"fit {encoding.upper()}, which the rest of the file looks like. Save it again as "
-            "UTF-8, or repair that line."
-        ) from error
+        raise damaged(source, encoding, error.start, line) from error
     if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DataError(
-            f"{source} has a zero byte in line {line:,}, so it is damaged or is not a text file. "
-            "Remove the zero bytes, or give the file in its own format (for example .parquet)."
-        )
+        raise zero_byte(source, text.count("\n", 0, text.index("\0")) + 1)
     return text
+
+
+def damaged(source: str, encoding: str, place: int, line: int) -> DataError:
+    """The error about a byte that does not fit the rest of a file."""
+    return DataError(
+        f"{source} is damaged or is not text: byte {place:,} (line {line:,}) does not "
+        f"fit {encoding.upper()}, which the rest of the file looks like. Save it again as "
+        "UTF-8, or repair that line."
+    )
+
+
+def zero_byte(source: str, line: int) -> DataError:
+    """The error about a zero byte in a text file."""
+    return DataError(
+        f"{source} has a zero byte in line {line:,}, so it is damaged or is not a text file. "
+        "Remove the zero bytes, or give the file in its own format (for example .parquet)."
+    )
+
+
+def is_wide(head: bytes) -> bool:
+    """True where the first bytes of a file say that its characters take two bytes or more."""
+    marked = next((name for mark, name in _MARKS if head.startswith(mark)), "")
+    return marked not in ("", "utf-8-sig") or (not marked and bool(_utf16_without_mark(head)))
 
 
 def detect_encoding(content: bytes) -> str:
@@ -64,7 +80,7 @@ def detect_encoding(content: bytes) -> str:
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
-        return "utf-8" if _mostly_utf8(content) else "cp1252"
+        return "utf-8" if mostly_utf8([content]) else "cp1252"
     return "utf-8"
 
 
@@ -86,8 +102,14 @@ def _utf16_without_mark(sample: bytes) -> str:
     return ""
 
 
-def _mostly_utf8(content: bytes) -> bool:
-    """More bytes above ASCII belong to whole UTF-8 characters than not."""
-    whole = sum(len(match) for match in _MULTIBYTE.findall(content))
-    above = len(content) - len(content.translate(None, bytes(range(128, 256))))
+def mostly_utf8(pieces: Iterable[bytes]) -> bool:
+    """More bytes above ASCII belong to whole UTF-8 characters than not.
+
+    Args:
+        pieces: of a file, none of which ends within a character.
+    """
+    whole = above = 0
+    for content in pieces:
+        whole += sum(len(match) for match in _MULTIBYTE.findall(content))
+        above += len(content) - len(content.translate(None, bytes(range(128, 256))))
     return whole > above - whole

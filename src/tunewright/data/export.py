@@ -11,10 +11,10 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from tunewright.artifacts import Artifact, atomic_write, write_json
 from tunewright.data.folders import METADATA_SUFFIX, PARTS
@@ -71,7 +71,7 @@ def write_dataset(splits: Splits, folder: Path) -> Artifact:
         for part, dataset in splits.items():
             path = folder / f"{part}.jsonl"
             if len(dataset):
-                atomic_write(path, _jsonl([record.to_row() for record in dataset]))
+                atomic_write(path, _jsonl(_RecordRows(dataset)))
             else:
                 path.unlink(missing_ok=True)
             rows[part] = len(dataset)
@@ -89,6 +89,7 @@ def export_dataset(
 
     JSONL, CSV and Parquet go to `{output_path}_{part}.{ending}`, HUGGINGFACE to a folder
     `{output_path}`. Parts without rows have no file. Earlier files of the same name are replaced.
+    JSONL and CSV are written row by row; the other two need the rows in memory.
 
     Args:
         dataset: splits, a data set, a `datasets.Dataset` or `DatasetDict`, or rows by part.
@@ -110,7 +111,7 @@ def export_dataset(
             f"output_path is {str(output_path)!r}, which names no file. Give a name such as "
             "'prepared_dataset'; the part and the ending are added to it."
         )
-    parts = {name: rows for name, rows in _rows_by_part(dataset).items() if rows}
+    parts = {name: rows for name, rows in _rows_by_part(dataset).items() if len(rows)}
     if not parts:
         raise DataError("There is no row to export. Check the sources and the filters.")
     files = _WRITERS[chosen](prefix, parts)
@@ -135,11 +136,33 @@ def _format(format: DatasetFormat | str) -> DatasetFormat:
         raise DataError(unknown_name("format", str(format), known)) from error
 
 
-def _rows_by_part(dataset: Exportable) -> dict[str, list[Row]]:
+class _RecordRows(Sequence[Row]):
+    """Records as rows, each made when it is asked for: they may be more than memory holds."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [record.to_row() for record in self._dataset.records[index]]
+        return self._dataset.records[index].to_row()
+
+    def __iter__(self) -> Iterator[Row]:
+        return (record.to_row() for record in self._dataset)
+
+
+def _rows_by_part(dataset: Exportable) -> dict[str, Sequence[Row]]:
     if isinstance(dataset, Splits):
-        return {part: [record.to_row() for record in rows] for part, rows in dataset.items()}
+        return {part: _RecordRows(rows) for part, rows in dataset.items()}
     if isinstance(dataset, Dataset):
-        return {"train": [record.to_row() for record in dataset]}
+        return {"train": _RecordRows(dataset)}
     by_part = dict(dataset) if isinstance(dataset, Mapping) else {"train": dataset}
     unknown = sorted(by_part.keys() - set(PARTS))
     if unknown:
@@ -159,26 +182,29 @@ def _plain_rows(rows: Any) -> list[Row]:
     return list(plain)
 
 
-def _columns(rows: Iterator[Row] | Sequence[Row]) -> dict[str, None]:
+def _columns(rows: Iterable[Row]) -> dict[str, None]:
     found: dict[str, None] = {}
     for row in rows:
         found.update(dict.fromkeys(row))
     return found
 
 
-def _jsonl(rows: Sequence[Row]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+def _jsonl(rows: Iterable[Row]) -> Iterator[str]:
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False, default=str) + "\n"
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def _csv(rows: Sequence[Row]) -> Iterator[str]:
     """RFC 4180 text. Lists and objects are written as JSON."""
-    buffer = io.StringIO(newline="")
     columns = list(_columns(rows))
+    buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row.get(column)) for column in columns])
-    return buffer.getvalue()
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
 
 
 def _cell(value: Any) -> Any:
@@ -192,8 +218,9 @@ def _arrow(rows: Sequence[Row]) -> pyarrow.Table:
     import pyarrow
 
     columns = {}
-    for name in _columns(rows):
-        values = [row.get(name) for row in rows]
+    held = list(rows)
+    for name in _columns(held):
+        values = [row.get(name) for row in held]
         try:
             columns[name] = pyarrow.array(values, from_pandas=False)
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
@@ -207,7 +234,7 @@ def _arrow(rows: Sequence[Row]) -> pyarrow.Table:
 
 
 def _write_texts(prefix: Path, parts: Mapping[str, Sequence[Row]], kind: str) -> dict[str, str]:
-    write = {"jsonl": _jsonl, "csv": _csv}[kind]
+    write: Callable[[Sequence[Row]], Iterator[str]] = {"jsonl": _jsonl, "csv": _csv}[kind]
     return _write_files(prefix, {p: write(rows) for p, rows in parts.items()}, kind)
 
 
@@ -222,7 +249,9 @@ def _write_parquet(prefix: Path, parts: Mapping[str, Sequence[Row]]) -> dict[str
     return _write_files(prefix, contents, "parquet")
 
 
-def _write_files(prefix: Path, contents: Mapping[str, str | bytes], ending: str) -> dict[str, str]:
+def _write_files(
+    prefix: Path, contents: Mapping[str, Iterable[str] | bytes], ending: str
+) -> dict[str, str]:
     """Write each part, and remove files of parts that this data set does not have."""
     files = {}
     for part in PARTS:

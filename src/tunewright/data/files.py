@@ -18,24 +18,41 @@ from tunewright.data.conll import ENDINGS as CONLL_ENDINGS
 from tunewright.data.conll import looks_like_conll, read_conll
 from tunewright.data.delimited import read_delimited
 from tunewright.data.encoding import read_text
+from tunewright.data.json_lines import (
+    RepeatedKey,
+    loads,
+    rows_of_text,
+    shown_around,
+    stored_rows,
+)
 from tunewright.data.table import Table
 from tunewright.errors import DataError
 
 _WRAPPERS = ("data", "rows", "examples", "records")
-_SHOWN_FAULTS = 3
+IN_MEMORY = 200_000_000
+"""Bytes up to which a file of JSON lines is held in memory."""
+_JSON_LINES = (".jsonl", ".ndjson")
 _PASSAGE = 4000
 """Characters of a plain text file that make one row, cut between paragraphs."""
 
 
-def read_file(path: Path) -> Table:
+def read_file(path: Path, in_memory: int | None = None) -> Table:
     """Read one file; its format follows from its ending, or else from its first bytes.
+
+    Args:
+        path: the file.
+        in_memory: bytes from which the rows of JSON lines stay on disk. Default: `IN_MEMORY`.
 
     Raises:
         DataError: the file is empty, damaged, or of an unknown format.
     """
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise DataError(f"{path} is empty (0 bytes); a data file with at least one row is needed.")
-    table = _reader(path)(path)
+    large = size > (IN_MEMORY if in_memory is None else in_memory)
+    table = stored_rows(path) if large and path.suffix.lower() in _JSON_LINES else None
+    if table is None:
+        table = _reader(path)(path)
     if not len(table):
         raise DataError(f"{path} holds no rows; at least one is needed.")
     return table
@@ -76,85 +93,19 @@ def read_json(path: Path) -> Table:
     if start == "[" or path.suffix.lower() == ".json":
         lines = text.split("\n")
         try:
-            return _json_table(path, _loads(text))
+            return _json_table(path, loads(text))
         except json.JSONDecodeError as error:
             broken = error
-        except _RepeatedKey as error:
+        except RepeatedKey as error:
             raise DataError(f"{path}: {error} Keep one of the two.") from error
         several = start == "{" and sum(line.lstrip().startswith("{") for line in lines[:3]) > 1
         if not (several and broken.msg == "Extra data"):
             raise DataError(
                 f"{path} is not whole JSON: line {broken.lineno}, column {broken.colno}: "
-                f"{broken.msg}, at {_shown(lines[broken.lineno - 1], broken.colno - 1)!r}. Repair "
-                "that place, or write one object a line and call the file .jsonl."
+                f"{broken.msg}, at {shown_around(lines[broken.lineno - 1], broken.colno - 1)!r}. "
+                "Repair that place, or write one object a line and call the file .jsonl."
             ) from broken
-    return _json_lines(path, text)
-
-
-def _json_lines(path: Path, text: str) -> Table:
-    rows: list[Mapping[str, Any]] = []
-    numbers = []
-    faults = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line or line.isspace():
-            continue
-        try:
-            row = _loads(line)
-        except json.JSONDecodeError as error:
-            faults.append(
-                f"line {number}: {error.msg} at column {error.colno}: "
-                f"{_shown(line, error.colno - 1)!r}"
-            )
-            continue
-        except _RepeatedKey as error:
-            faults.append(f"line {number}: {error}")
-            continue
-        if not isinstance(row, dict):
-            faults.append(f"line {number}: {_shown(line)!r} is not an object in braces")
-            continue
-        rows.append(row)
-        numbers.append(number)
-    if faults:
-        count = "1 broken line" if len(faults) == 1 else f"{len(faults):,} broken lines"
-        more = f"; and {len(faults) - _SHOWN_FAULTS:,} more" if len(faults) > _SHOWN_FAULTS else ""
-        raise DataError(
-            f"{path} has {count}: {'; '.join(faults[:_SHOWN_FAULTS])}{more}. Each line must be one "
-            "whole JSON object. Repair or delete the broken ones."
-        )
-    return Table(str(path), rows, numbers)
-
-
-class _RepeatedKey(Exception):  # noqa: N818 - private, always turned into a DataError
-    """An object has a key twice; reading on would lose one of the values."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _RepeatedKey(f"the key {twice!r} is there twice.")
-    return row
-
-
-def _constant(name: str) -> None:
-    """NaN is how some tools write a missing value; an infinite one is no data."""
-    if name != "NaN":
-        raise json.JSONDecodeError(f"{name} is not a number that JSON can hold", name, 0)
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
-
-
-def _loads(text: str) -> Any:
-    try:
-        return _DECODER.decode(text)
-    except RecursionError as error:
-        raise json.JSONDecodeError("nested too deeply", text[:80], 0) from error
-    except ValueError as error:  # also integers of thousands of digits
-        if isinstance(error, json.JSONDecodeError):
-            raise
-        raise json.JSONDecodeError(str(error).split(";")[0], text[:80], 0) from error
+    return rows_of_text(path, text)
 
 
 def _json_table(path: Path, content: Any) -> Table:
@@ -163,7 +114,7 @@ def _json_table(path: Path, content: Any) -> Table:
     if wrong is not None:
         raise DataError(
             f"{path}: item {wrong + 1} of the list is not an object in braces but "
-            f"{_shown(json.dumps(rows[wrong]))!r}. Each row must be an object with columns."
+            f"{shown_around(json.dumps(rows[wrong]))!r}. Each row must be an object with columns."
         )
     return Table(str(path), rows)
 
@@ -182,13 +133,6 @@ def _json_rows(content: Any) -> list[Any]:
         if plain and len({len(column) for column in columns}) == 1:
             return [dict(zip(content, cells, strict=True)) for cells in zip(*columns, strict=True)]
     return [content] if content else []
-
-
-def _shown(text: str, around: int = 0) -> str:
-    """At most 60 characters of a line, around a place in it."""
-    start = max(0, min(around - 20, len(text) - 60))
-    piece = text[start : start + 60]
-    return ("..." if start else "") + piece + ("..." if start + 60 < len(text) else "")
 
 
 def read_parquet(path: Path) -> Table:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from tunewright.data.records import Record, Splits
 
@@ -15,8 +16,42 @@ SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 EXAMPLES = 3
 _SHOWN = 90
 
+PARTS = ("train", "validation", "test")
 Place = tuple[str, int]
 """A row: name of its part, position in it."""
+
+
+class Places(Sequence[Place]):
+    """Rows of parts, in 4 bytes each: there may be millions.
+
+    Args:
+        places: the first ones.
+    """
+
+    def __init__(self, places: Iterable[Place] = ()) -> None:
+        self._codes = array("I", (index * len(PARTS) + PARTS.index(p) for p, index in places))
+
+    def add(self, part: str, index: int) -> None:
+        """Put one more behind the others."""
+        self._codes.append(index * len(PARTS) + PARTS.index(part))
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @overload
+    def __getitem__(self, index: int) -> Place: ...
+    @overload
+    def __getitem__(self, index: slice) -> Places: ...
+    def __getitem__(self, index: int | slice) -> Place | Places:
+        if isinstance(index, slice):
+            return Places(self[i] for i in range(*index.indices(len(self))))
+        place, part = divmod(self._codes[index], len(PARTS))
+        return PARTS[part], place
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +74,7 @@ class Finding:
     message: str
     fix: str
     examples: tuple[str, ...] = ()
-    places: tuple[Place, ...] = ()
+    places: Sequence[Place] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as JSON-like values, without `places`."""

@@ -5,14 +5,18 @@ This module knows what a training example is. It does not know files or tokenize
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from tunewright.config.task import Task
 from tunewright.errors import DataError
 
-__all__ = ["Dataset", "Label", "Message", "Record", "Splits", "Task"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Dataset", "Label", "LazyRecords", "Message", "Record", "Splits", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +83,36 @@ class Record:
         return self.text if self.text_pair is None else f"{self.text}\n{self.text_pair}"
 
 
+class LazyRecords(Sequence[Record]):
+    """Records that are not in memory: each is made when it is asked for."""
+
+    @abstractmethod
+    def read(self, indices: Sequence[int] | NDArray[Any]) -> Iterator[Record]:
+        """The records at `indices`, in that order; neighbours are read together."""
+
+    @abstractmethod
+    def select(self, indices: Sequence[int] | NDArray[Any]) -> LazyRecords:
+        """A view of the records at `indices`, in that order."""
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        if isinstance(index, slice):
+            return tuple(self.read(range(*index.indices(len(self)))))
+        return next(self.read([range(len(self))[index]]))
+
+    def __iter__(self) -> Iterator[Record]:
+        return self.read(range(len(self)))
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Records of one task, in order."""
+    """Records of one task, in order: in memory, or on disk (`LazyRecords`)."""
 
     task: Task
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     name: str = ""
 
     def __len__(self) -> int:
@@ -98,9 +126,16 @@ class Dataset:
         """Every class name that occurs, sorted. Empty for tasks without classes."""
         return sorted({name for record in self.records for name in record.class_names})
 
-    def select(self, indices: Sequence[int]) -> Dataset:
-        """The records at `indices`, in that order."""
-        return Dataset(self.task, tuple(self.records[i] for i in indices), self.name)
+    @property
+    def on_disk(self) -> bool:
+        """True where the records may be more than memory holds."""
+        return isinstance(self.records, LazyRecords)
+
+    def select(self, indices: Sequence[int] | NDArray[Any]) -> Dataset:
+        """The records at `indices`, in that order; of records on disk, a view."""
+        if isinstance(self.records, LazyRecords):
+            return Dataset(self.task, self.records.select(indices), self.name)
+        return Dataset(self.task, tuple(self.records[int(i)] for i in indices), self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from tunewright.data.detect import Detection, detect, parse_task
 from tunewright.data.draw import draw, join, weigh
 from tunewright.data.files import read_file
 from tunewright.data.folders import PARTS, Parts, is_prefix, read_path
-from tunewright.data.records import Dataset, Record, Splits, Task
+from tunewright.data.records import Dataset, LazyRecords, Record, Splits, Task
+from tunewright.data.row_store import JoinedRecords
 from tunewright.data.split import split
 from tunewright.data.table import Table
 from tunewright.errors import DataError
@@ -239,19 +240,26 @@ def dataset(
     Raises:
         DataError: a table does not fit the task, or they are for different ones.
     """
-    records: list[Record] = []
+    pieces: list[Sequence[Record]] = []
     tasks: dict[Task, str] = {}
     for table in tables:
         found = detected(table, task, columns)
         tasks.setdefault(found.task, table.source)
-        records += to_records(table, found)
+        pieces.append(to_records(table, found))
     if len(tasks) > 1:
         listed = "; ".join(f"{source} is for {t.value}" for t, source in tasks.items())
         raise DataError(
             f"The sources are for different tasks: {listed}. Give sources of one task, or set the "
             "task that all of them fit."
         )
-    return Dataset(next(iter(tasks), _fallback(task)), tuple(records), name)
+    return Dataset(next(iter(tasks), _fallback(task)), _joined(pieces), name)
+
+
+def _joined(pieces: Sequence[Sequence[Record]]) -> Sequence[Record]:
+    """All records: in memory, unless some of them are on disk."""
+    if not any(isinstance(piece, LazyRecords) for piece in pieces):
+        return tuple(record for piece in pieces for record in piece)
+    return pieces[0] if len(pieces) == 1 else JoinedRecords(pieces)
 
 
 def detected(table: Table, task: Task | str, columns: Mapping[str, str] | None) -> Detection:

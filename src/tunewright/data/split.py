@@ -7,19 +7,23 @@ together. It does not know files.
 from __future__ import annotations
 
 import random
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tunewright.data.copies import prompt_of
-from tunewright.data.duplicates import exact_groups, near_pairs, normal_text
+from tunewright.data.copies import NEAR_ROWS, prompt_of
+from tunewright.data.duplicates import near_pairs, normal_text
 from tunewright.data.records import Dataset, Record, Splits, Task
-from tunewright.data.stratify import Unit, by_stratum, by_time, iteratively
+from tunewright.data.row_groups import Groups, groups_of, key_of
+from tunewright.data.stratify import PARTS, Columns, Unit, by_stratum, by_time, iteratively
 from tunewright.data.times import row_times
 from tunewright.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    import numpy as np
+    from numpy.typing import NDArray
 
 _REGRESSION_BINS = 10
 _LIMIT = 0.01
@@ -39,7 +43,8 @@ def split(
     """Hold out shares of the rows.
 
     Rows that share `meta["group"]`, whose text is the same but for case and spacing, or that are
-    near copies, stay together. Parts keep the order of the rows.
+    near copies, stay together (of more than `NEAR_ROWS` rows on disk, near copies are not looked
+    for). Parts keep the order of the rows.
 
     Without `time_column` rows are drawn by chance. Within each label (for numbers: each tenth of
     their ranks) the shares are met to within one such group, and so they are over all rows; where
@@ -66,6 +71,8 @@ def split(
         DataError: a share is outside [0, 1), they leave nothing to train on, or times cannot be
             read or are all the same.
     """
+    import numpy as np
+
     for name, share in (("validation", validation), ("test", test)):
         if not 0 <= share < 1:
             raise DataError(
@@ -77,22 +84,21 @@ def split(
             f"Validation {validation} and test {test} together leave no row to train on. Lower "
             "them to below 1 in all."
         )
-    groups = _groups(dataset)
-    times = row_times(dataset, time_column) if time_column is not None else None
-    units = _units(dataset, groups, times)
+    rows, starts = _groups(dataset)
     shares = (1 - validation - test, validation, test)
     noise = random.Random(seed)
-    if times is not None:
-        _require_two_times(units, shares, str(time_column))
+    places: Sequence[int] | NDArray[np.int8]
+    if time_column is not None:
+        units = _units(dataset, rows, starts, row_times(dataset, time_column))
+        _require_two_times(units, shares, time_column)
         places = by_time(units, shares)
-    elif any(isinstance(record.label, tuple) for record in dataset):
-        places = iteratively(units, shares, noise)
+    elif dataset.task is Task.MULTILABEL:
+        places = iteratively(_units(dataset, rows, starts), shares, noise)
     else:
-        places = by_stratum(units, shares, noise)
-    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
-    for group, place in zip(groups, places, strict=True):
-        parts[place].extend(group)
-    train, held_out, final = (dataset.select(sorted(part)) for part in parts)
+        places = by_stratum(_columns(dataset, rows, starts), shares, noise)
+    part_of = np.empty(len(dataset), dtype=np.int8)
+    part_of[rows] = np.repeat(np.asarray(places, dtype=np.int8), np.diff(starts))
+    train, held_out, final = (dataset.select(np.flatnonzero(part_of == p)) for p in range(PARTS))
     return Splits(train, held_out, final)
 
 
@@ -110,10 +116,16 @@ def _require_two_times(
         )
 
 
-def _groups(dataset: Dataset) -> list[list[int]]:
-    """Rows that must stay together, by union of equal groups, equal texts and near copies."""
-    parent = list(range(len(dataset)))
-    sizes = [1] * len(dataset)
+def _groups(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that must stay together, by union of equal groups, equal texts and near copies.
+
+    Returns:
+        All rows, those of one group beside each other, and where each group begins, with the end.
+    """
+    import numpy as np
+
+    parent = array("q", range(len(dataset)))
+    sizes = array("q", [1]) * len(dataset)
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -127,73 +139,100 @@ def _groups(dataset: Dataset) -> list[list[int]]:
             parent[high] = low
             sizes[low] += sizes[high]
 
-    first: dict[Hashable, int] = {}
-    for index, record in enumerate(dataset):
-        for key in _keys(record):
-            unite(first.setdefault(key, index), index)
-    for left, right in _near_copies(dataset):
+    texts, others = _keys(dataset)
+    same = groups_of(texts)
+    for found in (same, *map(groups_of, others)):
+        for group in found:
+            for row in group[1:]:
+                unite(group[0], row)
+    for left, right in _near_copies(dataset, texts, same):
         if sizes[root(left)] + sizes[root(right)] <= max(_SMALLEST_LIMIT, len(dataset) * _LIMIT):
             unite(left, right)
-    members: dict[int, list[int]] = {}
-    for index in range(len(dataset)):
-        members.setdefault(root(index), []).append(index)
-    return list(members.values())
+    roots = np.frombuffer(parent, dtype=np.int64)
+    while not np.array_equal(above := roots[roots], roots):
+        roots = above
+    rows = np.argsort(roots, kind="stable")
+    borders = np.flatnonzero(np.diff(roots[rows], prepend=-1))
+    return rows, np.append(borders, len(rows))
 
 
-def _near_copies(dataset: Dataset) -> list[tuple[int, int]]:
+def _keys(dataset: Dataset) -> tuple[array[int], tuple[array[int], array[int]]]:
+    """Of each row its text as a key; and its group and its prompt, as far as there are any."""
+    texts, groups, prompts = array("Q"), array("Q"), array("Q")
+    for row, record in enumerate(dataset):
+        texts.append(key_of(normal_text(record.plain_text)))
+        group = record.meta.get("group")
+        prompt = prompt_of(record)
+        for keys, value in ((groups, "" if group is None else str(group)), (prompts, prompt)):
+            if value:
+                keys.frombytes(bytes(8 * (row - len(keys))))
+                keys.append(key_of(value))
+    return texts, (groups, prompts)
+
+
+def _near_copies(dataset: Dataset, texts: array[int], same: Groups) -> list[tuple[int, int]]:
     """Pairs of rows with nearly the same text, the most similar first."""
-    groups = exact_groups([record.plain_text for record in dataset])
-    rows = [group[0] for group in groups.values()]
-    pairs = near_pairs([dataset.records[row].plain_text for row in rows])
+    import numpy as np
+
+    first = np.frombuffer(texts, dtype=np.uint64) != 0
+    first[same.later] = False
+    rows = np.flatnonzero(first)
+    if dataset.on_disk and len(rows) > NEAR_ROWS:
+        return []
+    pairs = near_pairs([record.plain_text for record in dataset.select(rows)])
     order = (-pairs.similarity).argsort(kind="stable")
-    return [(rows[pairs.left[i]], rows[pairs.right[i]]) for i in order]
-
-
-def _keys(record: Record) -> Iterable[Hashable]:
-    group = record.meta.get("group")
-    if group is not None and group != "":
-        yield "group", str(group)
-    text = normal_text(record.plain_text)
-    if text:
-        yield "text", text
-    if prompt := prompt_of(record):
-        yield "prompt", prompt
+    return [(int(rows[pairs.left[i]]), int(rows[pairs.right[i]])) for i in order]
 
 
 def _units(
-    dataset: Dataset, groups: Sequence[Sequence[int]], times: Sequence[float] | None
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    times: Sequence[float] | None = None,
 ) -> list[Unit]:
     """The groups with what they are dealt out by."""
-    strata = _strata(dataset, groups)
-    return [
-        Unit(
-            size=len(group),
-            labels=Counter(
-                label for row in group for label in set(dataset.records[row].class_names)
-            ),
-            stratum=stratum,
-            time=max(times[row] for row in group) if times is not None else 0.0,
+    names = [record.class_names for record in dataset]
+    found = []
+    for first, end in pairwise(starts.tolist()):
+        group = rows[first:end].tolist()
+        found.append(
+            Unit(
+                size=len(group),
+                labels=Counter(label for row in group for label in set(names[row])),
+                time=max(times[row] for row in group) if times is not None else 0.0,
+            )
         )
-        for group, stratum in zip(groups, strata, strict=True)
-    ]
+    return found
 
 
-def _strata(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[tuple[int, str]]:
-    """By group, what it is stratified on: the rarest label in it, or the tenth of its number."""
+def _columns(dataset: Dataset, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Columns:
+    """The groups with what they are stratified on: the rarest label, or the tenth of the number."""
+    import numpy as np
+
+    sizes = np.diff(starts)
     if dataset.task is Task.REGRESSION:
-        values = [_mean(dataset, group) for group in groups]
-        ranks = sorted(range(len(groups)), key=lambda g: values[g])
-        tenth = {g: rank * _REGRESSION_BINS // len(groups) for rank, g in enumerate(ranks)}
-        return [(tenth[g], "") for g in range(len(groups))]
-    counts = Counter(label for record in dataset for label in record.class_names)
-    strata = []
-    for group in groups:
-        found = {label for index in group for label in dataset.records[index].class_names}
-        rarest = min(found, key=lambda label: (counts[label], label), default="")
-        strata.append((counts[rarest], rarest))
-    return strata
+        values = np.array(array("d", map(_number, dataset)))[rows]
+        means = np.add.reduceat(values, starts[:-1]) / sizes if len(rows) else values
+        ranks = np.empty(len(sizes), dtype=np.int64)
+        ranks[np.argsort(means, kind="stable")] = np.arange(len(sizes))
+        strata = ranks * _REGRESSION_BINS // max(len(sizes), 1)
+        return Columns(sizes, strata, np.full(len(rows), -1), starts)
+    numbers: dict[str, int] = {}
+    labels = array("q")
+    for record in dataset:
+        name = record.label if isinstance(record.label, str) else None
+        labels.append(-1 if name is None else numbers.setdefault(name, len(numbers)))
+    named = list(numbers)
+    counts = Counter(labels)
+    order = sorted(range(len(named)), key=lambda number: (counts[number], named[number]))
+    rank = np.empty(len(named) + 1, dtype=np.int64)
+    rank[order] = np.arange(len(named))
+    rank[-1] = len(named)
+    of_rows = np.frombuffer(labels, dtype=np.int64)[rows]
+    strata = np.minimum.reduceat(rank[of_rows], starts[:-1]) if len(rows) else of_rows
+    strata[strata == len(named)] = -1  # groups without a label come first
+    return Columns(sizes, strata, of_rows, starts)
 
 
-def _mean(dataset: Dataset, group: Sequence[int]) -> float:
-    labels = [dataset.records[index].label for index in group]
-    return sum(label for label in labels if isinstance(label, float)) / len(labels)
+def _number(record: Record) -> float:
+    return record.label if isinstance(record.label, float) else 0.0

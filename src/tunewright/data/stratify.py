@@ -7,13 +7,43 @@ records or why rows belong together.
 from __future__ import annotations
 
 import random
+from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PARTS = 3
 """Train, validation, test, by their numbers 0, 1 and 2."""
+_BLOCK = 1 << 16
 
 Shares = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Units as columns, so that there may be millions of them.
+
+    Attributes:
+        sizes: [u] rows of each.
+        strata: [u] number of the stratum of each; units of one stratum are alike.
+        labels: [r] of each row, as a number, unit after unit; negative for none.
+        starts: [u + 1] where the rows of each unit begin.
+    """
+
+    sizes: NDArray[np.int64]
+    strata: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def labels_of(self, unit: int) -> set[int]:
+        """The different labels in a unit."""
+        found = self.labels[self.starts[unit] : self.starts[unit + 1]].tolist()
+        return {label for label in found if label >= 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,43 +53,64 @@ class Unit:
     Attributes:
         size: how many rows.
         labels: rows by label; a row may count under several labels, or under none.
-        stratum: units of one stratum are alike; they are sorted by it.
         time: of the newest row.
     """
 
     size: int
     labels: dict[str, int]
-    stratum: tuple[int, str] = (0, "")
     time: float = 0.0
 
 
-def by_stratum(units: Sequence[Unit], shares: Shares, noise: random.Random) -> list[int]:
+def by_stratum(units: Columns, shares: Shares, noise: random.Random) -> NDArray[np.int8]:
     """The part of each unit, each stratum cut in the asked shares.
 
     Walks the units, those of one stratum beside each other and shuffled within it, and gives each
     to the part that lacks most rows, so that every run of neighbours is cut in those shares. The
     first unit of all, and of every label, goes to train.
     """
-    order = list(range(len(units)))
-    noise.shuffle(order)
-    order.sort(key=lambda u: units[u].stratum)
-    places = [0] * len(units)
+    import numpy as np
+
+    shuffled = array("q", range(len(units.sizes)))
+    noise.shuffle(shuffled)
+    order = np.frombuffer(shuffled, dtype=np.int64)
+    order = order[np.argsort(units.strata[order], kind="stable")]
+    places = np.zeros(len(order), dtype=np.int8)
     filled = [0] * PARTS
     seen = 0
-    trained: set[str] = set()
-    for u in order:
-        unit = units[u]
-        seen += unit.size
-        part = max(range(PARTS), key=lambda p: (shares[p] * seen - filled[p], -p))
-        first = seen == unit.size
-        if first or unit.labels.keys() - trained or shares[part] == 0:
-            part = 0
-        if part == 0:
-            trained |= unit.labels.keys()
-        filled[part] += unit.size
-        places[u] = part
-    _fill_empty(units, order, places, shares)
+    trained: set[int] = set()
+    for block in range(0, len(order), _BLOCK):
+        chosen = order[block : block + _BLOCK]
+        for u, size in zip(chosen.tolist(), units.sizes[chosen].tolist(), strict=True):
+            seen += size
+            part = max(range(PARTS), key=lambda p: (shares[p] * seen - filled[p], -p))
+            labels = units.labels_of(u)
+            if seen == size or labels - trained or shares[part] == 0:
+                part = 0
+            if part == 0:
+                trained |= labels
+            filled[part] += size
+            places[u] = part
+    _fill_empty_columns(units, order, places, shares)
     return places
+
+
+def _fill_empty_columns(
+    units: Columns, order: NDArray[np.int64], places: NDArray[np.int8], shares: Shares
+) -> None:
+    """As `_fill_empty`."""
+    import numpy as np
+
+    for part in range(1, PARTS):
+        if shares[part] == 0 or bool((places == part).any()):
+            continue
+        kept: Counter[int] = Counter()
+        for u in np.flatnonzero(places == 0).tolist():
+            kept.update(units.labels_of(u))
+        for u in order[np.argsort(units.sizes[order], kind="stable")].tolist():
+            in_train = places[u] == 0 and int((places == 0).sum()) > 1
+            if in_train and all(kept[label] > 1 for label in units.labels_of(u)):
+                places[u] = part
+                break
 
 
 def iteratively(units: Sequence[Unit], shares: Shares, noise: random.Random) -> list[int]:

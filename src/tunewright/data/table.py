@@ -31,13 +31,14 @@ class Table:
 
     def number(self, index: int) -> int:
         """The place of row `index` in the source, counted from 1."""
-        return self.numbers[index] if self.numbers else index + 1
+        return int(self.numbers[index]) if len(self.numbers) else index + 1
 
     @property
     def columns(self) -> list[str]:
         """Every column that occurs, in the order of first appearance."""
-        found: dict[str, None] = {}
-        for row in self.rows:
+        known: Sequence[str] = getattr(self.rows, "columns", ())
+        found = dict.fromkeys(known)
+        for row in () if known else self.rows:
             if not row.keys() <= found.keys():
                 found.update(dict.fromkeys(row))
         return list(found)

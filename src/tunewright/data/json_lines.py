@@ -1,0 +1,243 @@
+"""JSON lines: one object a line, read whole or left on disk; a broken line is named by its number.
+
+A file is either text in memory (`rows_of_text`) or is read once in blocks and stays where it is
+(`stored_rows`). Both find the same rows and say the same of damage. This module does not know what
+the columns mean.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+from array import array
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tunewright.data.encoding import damaged, is_wide, mostly_utf8, zero_byte
+from tunewright.data.row_store import StoredRows
+from tunewright.data.table import Table
+from tunewright.errors import DataError
+
+_SHOWN_FAULTS = 3
+_BLOCK = 1 << 22
+"""Bytes read at once."""
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+class RepeatedKey(Exception):  # noqa: N818 - always turned into a DataError
+    """An object has a key twice; reading on would lose one of the values."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RepeatedKey(f"the key {twice!r} is there twice.")
+    return row
+
+
+def _constant(name: str) -> None:
+    """NaN is how some tools write a missing value; an infinite one is no data."""
+    if name != "NaN":
+        raise json.JSONDecodeError(f"{name} is not a number that JSON can hold", name, 0)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+_SOUND = json.JSONDecoder(parse_constant=_constant)
+"""For lines that `_DECODER` has accepted: twice as fast."""
+
+
+def loads(text: str) -> Any:
+    """The value that a JSON text stands for.
+
+    Raises:
+        json.JSONDecodeError: it is not JSON, or nested too deeply.
+        RepeatedKey: an object has a key twice.
+    """
+    try:
+        return _DECODER.decode(text)
+    except RecursionError as error:
+        raise json.JSONDecodeError("nested too deeply", text[:80], 0) from error
+    except ValueError as error:  # also integers of thousands of digits
+        if isinstance(error, json.JSONDecodeError):
+            raise
+        raise json.JSONDecodeError(str(error).split(";")[0], text[:80], 0) from error
+
+
+def shown_around(text: str, around: int = 0) -> str:
+    """A piece of a line, with the place in it."""
+    start = max(0, min(around - 20, len(text) - 60))
+    piece = text[start : start + 60]
+    return ("..." if start else "") + piece + ("..." if start + 60 < len(text) else "")
+
+
+class _Faults:
+    """Broken lines: all are counted, the first are told."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.told: list[str] = []
+
+    def add(self, fault: str) -> None:
+        self.count += 1
+        if len(self.told) < _SHOWN_FAULTS:
+            self.told.append(fault)
+
+    def require_none(self, path: Path) -> None:
+        if self.count:
+            lines = "1 broken line" if self.count == 1 else f"{self.count:,} broken lines"
+            rest = self.count - len(self.told)
+            more = f"; and {rest:,} more" if rest else ""
+            raise DataError(
+                f"{path} has {lines}: {'; '.join(self.told)}{more}. Each line must be one "
+                "whole JSON object. Repair or delete the broken ones."
+            )
+
+
+def _parsed(number: int, line: str, faults: _Faults) -> dict[str, Any] | None:
+    """The row in a line that is not blank; None where it is broken."""
+    try:
+        row = loads(line)
+    except json.JSONDecodeError as error:
+        faults.add(
+            f"line {number}: {error.msg} at column {error.colno}: "
+            f"{shown_around(line, error.colno - 1)!r}"
+        )
+        return None
+    except RepeatedKey as error:
+        faults.add(f"line {number}: {error}")
+        return None
+    if not isinstance(row, dict):
+        faults.add(f"line {number}: {shown_around(line)!r} is not an object in braces")
+        return None
+    return row
+
+
+def rows_of_text(path: Path, text: str) -> Table:
+    """The rows of a file whose text was read.
+
+    Raises:
+        DataError: lines are broken: how many, and the first three.
+    """
+    rows: list[Mapping[str, Any]] = []
+    numbers = []
+    faults = _Faults()
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line or line.isspace():
+            continue
+        row = _parsed(number, line, faults)
+        if row is not None:
+            rows.append(row)
+            numbers.append(number)
+    faults.require_none(path)
+    return Table(str(path), rows, numbers)
+
+
+def stored_rows(path: Path) -> Table | None:
+    """The rows of a file that stays on disk: 16 bytes a row are kept of it.
+
+    Returns:
+        None for what only `rows_of_text` reads: UTF-16 and UTF-32, one JSON list, blank files.
+
+    Raises:
+        DataError: as `rows_of_text`, and for text that cannot be decoded.
+    """
+    with path.open("rb") as handle:
+        head = handle.read(1 << 16)
+    if is_wide(head) or head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"", b"["):
+        return None
+    try:
+        return _scan(path, "utf-8")
+    except UnicodeDecodeError as error:
+        if _is_damaged_utf8(path, head):
+            raise damaged(str(path), "utf-8", error.start, error.end) from error
+    try:
+        return _scan(path, "cp1252")
+    except UnicodeDecodeError as error:
+        raise damaged(str(path), "cp1252", error.start, error.end) from error
+
+
+def _is_damaged_utf8(path: Path, head: bytes) -> bool:
+    return head.startswith(codecs.BOM_UTF8) or mostly_utf8(block for _, block in _blocks(path))
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Runs of whole lines, each with its place in the file."""
+    with path.open("rb") as handle:
+        start = 0
+        if handle.read(3) == codecs.BOM_UTF8:
+            start = 3
+        handle.seek(start)
+        pieces: list[bytes] = []
+        while read := handle.read(_BLOCK):
+            cut = read.rfind(b"\n") + 1
+            if not cut:  # a line longer than a block
+                pieces.append(read)
+                continue
+            block = b"".join((*pieces, read[:cut]))
+            yield start, block
+            start += len(block)
+            pieces = [read[cut:]]
+        if rest := b"".join(pieces):
+            yield start, rest
+
+
+def _lines(block: bytes) -> Iterator[tuple[int, bytes]]:
+    """Lines of a block with the place of each in it."""
+    if b"\r" not in block:
+        at = 0
+        for line in block.split(b"\n"):
+            yield at, line
+            at += len(line) + 1
+        return
+    at = 0
+    for end in _LINE_END.finditer(block):
+        yield at, block[at : end.start()]
+        at = end.end()
+    yield at, block[at:]
+
+
+def _scan(path: Path, encoding: str) -> Table:
+    """Read every row once, and keep where it is.
+
+    Raises:
+        UnicodeDecodeError: `start` is the place in the file, `end` the number of the line.
+    """
+    starts, lengths, numbers = array("q"), array("I"), array("I")
+    columns: dict[str, None] = {}
+    faults = _Faults()
+    zero = 0
+    number = 1
+    with path.open("rb") as handle:
+        stamp = os.fstat(handle.fileno())
+    for start, block in _blocks(path):
+        first = number
+        try:
+            block.decode(encoding)
+        except UnicodeDecodeError as error:
+            line = first + block.count(b"\n", 0, error.start)
+            error.start, error.end = start + error.start, line
+            raise
+        if not zero and b"\0" in block:
+            zero = first + block.count(b"\n", 0, block.index(b"\0"))
+        for number, (at, content) in enumerate(_lines(block), start=first):
+            text = content.decode(encoding)
+            if not text or text.isspace():
+                continue
+            row = _parsed(number, text, faults)
+            if row is None:
+                continue
+            if not row.keys() <= columns.keys():
+                columns.update(dict.fromkeys(row))
+            starts.append(start + at)
+            lengths.append(len(content))
+            numbers.append(number)
+    if zero:
+        raise zero_byte(str(path), zero)
+    faults.require_none(path)
+    rows = StoredRows(path, stamp, (starts, lengths, numbers), tuple(columns), encoding, _SOUND)
+    return Table(str(path), rows, numbers)
