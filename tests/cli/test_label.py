@@ -217,10 +217,15 @@ class Terminal:
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "tunewright", "data", "label", *words]
         environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-        process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
-            start_new_session=True,
-        )  # fmt: skip
+        # A shell that starts the tests in the background has them ignore Ctrl-C.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(
+                command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+        finally:
+            signal.signal(signal.SIGINT, before)
         os.close(theirs)
         return process, ours
 
