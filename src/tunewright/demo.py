@@ -50,7 +50,7 @@ JOBS = (
                 "train": TWEETS,
                 "validation": 0.05,
                 "test": 0.25,
-                "balance": "weights",  # three positive tweets for each negative one
+                "balance": "weights",  # more than half of the tweets are positive
             },
             "seed": 5,
         },
