@@ -98,9 +98,8 @@ def test_fix_writes_a_cleaned_copy_and_what_it_took(
     assert "there already" in capsys.readouterr().err
 
 
-def test_wrong_labels_are_ranked_with_a_guess(
-    write_rows: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def rows_with_a_wrong_label() -> list[dict[str, str]]:
+    """300 rows that two words tell apart, but for row 11."""
     rows = [
         {
             "text": f"{('good lovely', 'bad awful')[i % 2]} film {i} day {i % 7}",
@@ -109,7 +108,13 @@ def test_wrong_labels_are_ranked_with_a_guess(
         for i in range(300)
     ]
     rows[10]["label"] = "n"
-    path = str(write_rows("mood.jsonl", rows))
+    return rows
+
+
+def test_wrong_labels_are_ranked_with_a_guess(
+    write_rows: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_rows("mood.jsonl", rows_with_a_wrong_label()))
     assert "label.suspect" not in {f["id"] for f in answer(capsys, "check", path)["findings"]}
     found = answer(capsys, "check", path, "--wrong-labels")
     (suspect,) = [f for f in found["findings"] if f["id"] == "label.suspect"]
@@ -123,15 +128,10 @@ def test_wrong_labels_are_ranked_with_a_guess(
 def test_wrong_labels_are_shown_to_a_person(
     write_rows: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [
-        {
-            "text": f"{('good lovely', 'bad awful')[i % 2]} film {i} day {i % 7}",
-            "label": "pn"[i % 2],
-        }
-        for i in range(300)
-    ]
-    rows[10]["label"] = "n"
-    assert run(["check", str(write_rows("mood.jsonl", rows)), "--wrong-labels"]) == 0
+    assert (
+        run(["check", str(write_rows("mood.jsonl", rows_with_a_wrong_label())), "--wrong-labels"])
+        == 0
+    )
     shown = " ".join(capsys.readouterr().err.split())
     assert "row label fits better text 11 n p good lovely film 10 day 3" in shown
 

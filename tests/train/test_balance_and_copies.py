@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from runs import StopAfter
 from tiny import sentiment_rows
 from tunewright import pipeline
 from tunewright.artifacts import Artifact, sha256_file
@@ -21,7 +22,6 @@ from tunewright.config.recipe import Recipe
 from tunewright.data.records import Dataset
 from tunewright.errors import ConfigError, DataError, Interrupted
 from tunewright.train.journal import read_journal
-from tunewright.train.loop import STOP_FILE
 
 
 def recipe(base: Path, rows: Path, output: Path, data: dict[str, Any], **values: Any) -> Recipe:
@@ -175,20 +175,6 @@ def test_copies_are_trained_on_and_nowhere_else(
     folder = pipeline.train(prepared, None, found).folder
     assert len((folder / "data" / "train.jsonl").read_text().splitlines()) == 48
     assert Artifact.open(folder).results["train_rows"] == 48 + made_copies
-
-
-class StopAfter:
-    """Asks a run to stop after a step, as another process would."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.folder, self.step = folder, step
-
-    def training_started(self, state: Any, total_steps: int) -> None:
-        pass
-
-    def line_written(self, line: dict[str, Any]) -> None:
-        if line["event"] == "step" and line["step"] == self.step:
-            (self.folder / STOP_FILE).touch()
 
 
 def test_a_stopped_run_makes_the_same_copies_again(

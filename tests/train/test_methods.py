@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from runs import StopAfter, train
 from tunewright import pipeline
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
@@ -22,7 +23,6 @@ from tunewright.models.generate import generate
 from tunewright.models.inspect import inspect_model
 from tunewright.models.load import load_base, load_finished
 from tunewright.train.journal import read_journal
-from tunewright.train.loop import STOP_FILE
 
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora", "lora_r": 4},
@@ -46,20 +46,6 @@ CASES = [
 ]
 
 
-class StopAfter:
-    """Asks a run to stop after a step."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.folder, self.step = folder, step
-
-    def training_started(self, state: Any, total_steps: int) -> None:
-        pass
-
-    def line_written(self, line: dict[str, Any]) -> None:
-        if line["event"] == "step" and line["step"] == self.step:
-            (self.folder / STOP_FILE).touch()
-
-
 def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
     defaults: dict[str, Any] = {
         "model": str(base),
@@ -70,10 +56,6 @@ def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
         "device": "cpu",
     }
     return Recipe.check(defaults | values)
-
-
-def train(made: Recipe, observer: Any = None) -> Any:
-    return pipeline.train(pipeline.prepare(made), observer)
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

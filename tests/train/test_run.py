@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from runs import StopAfter, train
 from tunewright import pipeline
 from tunewright.artifacts import Artifact, sha256_file
 from tunewright.config.recipe import Recipe
@@ -28,21 +29,6 @@ from tunewright.errors import (
     TrainingError,
 )
 from tunewright.train.journal import read_journal
-from tunewright.train.loop import STOP_FILE
-
-
-class StopAfter:
-    """Asks a run to stop after a step, as another process would."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.folder, self.step = folder, step
-
-    def training_started(self, state: Any, total_steps: int) -> None:
-        pass
-
-    def line_written(self, line: dict[str, Any]) -> None:
-        if line["event"] == "step" and line["step"] == self.step:
-            (self.folder / STOP_FILE).touch()
 
 
 def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
@@ -55,10 +41,6 @@ def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
         "device": "cpu",
     }
     return Recipe.check(defaults | values)
-
-
-def train(made: Recipe, observer: Any = None) -> Any:
-    return pipeline.train(pipeline.prepare(made), observer)
 
 
 def steps(folder: Path) -> list[tuple[float, float]]:
