@@ -10,6 +10,8 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has one core, and so has what it starts
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
@@ -20,7 +22,7 @@ from tiny import WORDS, byte_tokenizer, instruction_rows, sentiment_rows
 def _threads() -> None:
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 @pytest.fixture(scope="session")
