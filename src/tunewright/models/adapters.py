@@ -34,11 +34,14 @@ def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         return model
     from peft import get_peft_model
 
+    from tunewright.models.lora_linear import speed_up_lora
+
     with quiet_loading():
         adapted = get_peft_model(model, _config(model, recipe, task), autocast_adapter_dtype=False)
     if recipe.method is not None and recipe.method.has_virtual_tokens:
         # PEFT makes virtual tokens in float32, whatever the base's dtype.
         adapted.prompt_encoder.to(model.dtype)
+    speed_up_lora(adapted)
     return adapted
 
 

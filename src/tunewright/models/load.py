@@ -193,6 +193,8 @@ def load_finished(
     if facts.is_adapter:
         from peft import PeftModel
 
+        from tunewright.models.lora_linear import speed_up_lora
+
         assert facts.base is not None
         base = inspect_model(model_folder(facts.base))
         import torch
@@ -208,6 +210,7 @@ def load_finished(
         )
         with quiet_loading():
             model = PeftModel.from_pretrained(inner, folder)
+        speed_up_lora(model)
     else:
         options = {"dtype": "auto", "use_safetensors": True, "attn_implementation": "sdpa"}
         model = _from_pretrained(auto, folder, options)
