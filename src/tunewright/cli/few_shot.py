@@ -28,7 +28,7 @@ def few_shot(
     column: Columns = None,
     as_json: Json = False,
 ) -> None:
-    """Choose training rows as examples for a prompt, and print the prompt on stdout."""
+    """Choose training rows as examples for a prompt, and print it."""
     from tunewright import pipeline
     from tunewright.cli.screen import make_console, print_json
     from tunewright.data.few_shot import few_shot as choose
