@@ -138,6 +138,29 @@ def test_a_function_writes_another_format(write_rows: Any) -> None:
         DataCollectionConfig(["some.jsonl"], writer_function=write)
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"max_samples": 0}, "max_samples is 0"),
+        ({"max_samples": -1}, "max_samples is -1"),
+        ({"min_length": 9, "max_length": 5}, "min_length is 9 and max_length is 5"),
+    ],
+)
+def test_a_number_of_rows_that_cannot_be_is_told(settings: dict[str, int], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        DataCollectionConfig(["some.jsonl"], **settings)
+
+
+def test_a_transform_that_returns_no_row_is_told(write_rows: Any) -> None:
+    write_rows("some.jsonl", SHAPES["text+label"])
+
+    def lost(row: dict[str, Any]) -> Any:
+        return row if row["text"].endswith(" 0") else None
+
+    with pytest.raises(DataError, match=r"returned None for row 2; .* give filter_function"):
+        collect_data(DataCollectionConfig(["some.jsonl"], transform_function=lost))
+
+
 def test_another_run_in_the_folder_keeps_its_settings(tiny_decoder: Path, write_rows: Any) -> None:
     write_rows("some.jsonl", SHAPES["messages"])
     first = FineTuningConfig(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -89,6 +89,13 @@ class DataCollectionConfig:
         ]
         if not faults and self.validation_split + self.test_split >= 1:
             faults.append("validation_split and test_split together leave no row to train on.")
+        if self.max_samples is not None and self.max_samples < 1:
+            faults.append(f"max_samples is {self.max_samples}; it must be at least 1, or None.")
+        if self.max_length is not None and (self.min_length or 0) > self.max_length:
+            faults.append(
+                f"min_length is {self.min_length} and max_length is {self.max_length}; no row is "
+                "as long as that."
+            )
         if self.output_format is DatasetFormat.CUSTOM and self.writer_function is None:
             faults.append("output_format is 'custom' but writer_function is None; give a function.")
         if self.output_format is not DatasetFormat.CUSTOM and self.writer_function is not None:
@@ -176,6 +183,12 @@ class DataCollector:
         found = load(list(config.sources))
         if config.transform_function is not None:
             rows = [config.transform_function(record.to_row()) for record in found]
+            wrong = next((i for i, row in enumerate(rows) if not isinstance(row, Mapping)), None)
+            if wrong is not None:
+                raise DataError(
+                    f"transform_function returned {rows[wrong]!r} for row {wrong + 1}; it must "
+                    "return the row to use, as a dict. To leave rows out, give filter_function."
+                )
             found = records_from_rows(rows, found.name)
         kept = self._kept(found)
         if config.shuffle:

@@ -45,3 +45,5 @@ def few_shot(
         print_json(found.to_dict())
     else:
         typer.echo(found.prompt)
+        if len(found.records) < k:
+            typer.echo(f"Only {len(found.records)} rows of {k} could be shown.", err=True)
