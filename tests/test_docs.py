@@ -220,8 +220,13 @@ def test_rows_that_a_page_shows_are_those_it_works_on(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_and_json_of_a_page_loads(name: str) -> None:
+def test_every_recipe_and_json_of_a_page_loads(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for block in blocks(PAGES[NAMES.index(name)]):
+        if block.note == "file":
+            (tmp_path / block.name).write_text(block.text, encoding="utf-8")
         if block.language == "yaml":
             Recipe.check(merge(_MINIMAL, parse_yaml(block.text, name)), name)
         elif block.language == "json":
@@ -395,7 +400,7 @@ def findings_in_code() -> dict[str, set[str]]:
         function = call.func.id  # type: ignore[attr-defined]
         words = [word for argument in call.args for word in _words(argument)]
         named = [word for word in words if re.fullmatch(r"[a-z_]+\.[a-z_]+", word)]
-        if function in {"Finding", "_found", *makers} and named:
+        if function in {"Finding", "row_findings", *makers} and named:
             severities = makers.get(function) or _words(call.args[1])
             found.setdefault(named[0], set()).update(severities)
     return found

@@ -23,6 +23,15 @@ from tunewright._api.tune import (
     resume_fine_tuning,
     stop_fine_tuning,
 )
+from tunewright._api.workflow import (
+    FineTuningWorkflow,
+    WorkflowConfig,
+    WorkflowStep,
+    create_workflow,
+    load_workflow,
+    run_workflow,
+    save_workflow,
+)
 from tunewright.config.recipe import FineTuningMethod
 
 __all__ = [
@@ -34,14 +43,21 @@ __all__ = [
     "FineTuner",
     "FineTuningConfig",
     "FineTuningMethod",
+    "FineTuningWorkflow",
     "ModelEvaluator",
+    "WorkflowConfig",
+    "WorkflowStep",
     "collect_data",
     "compare_models",
+    "create_workflow",
     "evaluate_model",
     "export_dataset",
     "fine_tune_model",
     "generate_evaluation_report",
+    "load_workflow",
     "prepare_dataset",
     "resume_fine_tuning",
+    "run_workflow",
+    "save_workflow",
     "stop_fine_tuning",
 ]

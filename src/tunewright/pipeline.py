@@ -57,7 +57,10 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
 
 
 def train(
-    prepared: Prepared, observer: Observer | None = None, found: dict[str, Any] | None = None
+    prepared: Prepared,
+    observer: Observer | None = None,
+    found: dict[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Train what `prepare` checked, and keep the audit of its data beside the model.
 
@@ -65,6 +68,7 @@ def train(
         prepared: from `prepare`.
         observer: told of progress.
         found: from `audit_prepared`. Default: it is made now.
+        notes: more JSON files to keep in the folder, by name; written before training starts.
 
     Raises:
         DataError: the audit found an error that `data.allow` does not accept.
@@ -72,7 +76,7 @@ def train(
     if found is None:
         found = audit_prepared(prepared)
     require_sound(found, prepared.recipe.data.allow)
-    return start_run(prepared, observer or Silent(), {AUDIT: found})
+    return start_run(prepared, observer or Silent(), {AUDIT: found, **(notes or {})})
 
 
 def resume(
@@ -83,16 +87,21 @@ def resume(
 
 
 def train_or_resume(
-    prepared: Prepared, observer: Observer | None = None, found: dict[str, Any] | None = None
+    prepared: Prepared,
+    observer: Observer | None = None,
+    found: dict[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Train what `prepare` checked, or finish or reuse the run of the same recipe in its folder.
+
+    The arguments are those of `train`; a run that has begun keeps its audit and its notes.
 
     Raises:
         ArtifactError: the folder holds a run of another recipe.
     """
     folder = Path(prepared.recipe.output_dir)
     if not is_begun(folder):
-        return train(prepared, observer, found)
+        return train(prepared, observer, found, notes)
     artifact = Artifact.open(folder, "run")
     wanted = prepared.recipe.model_dump(mode="json")
     changed = sorted(key for key, value in wanted.items() if artifact.config.get(key) != value)

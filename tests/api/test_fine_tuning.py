@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,61 @@ def test_every_format_is_read_back(output_format: str, tiny_encoder: Path, write
         )
     )
     assert tuner.train()["train_steps"] == 1
+
+
+def test_a_function_writes_another_format(write_rows: Any) -> None:
+    write_rows("some.jsonl", SHAPES["text+label"])
+
+    def write(rows: Any, path: Path) -> Path:
+        file = path.with_name(path.name + ".txt")
+        file.write_text("\n".join(f"{row['label']} {row['text']}" for row in rows))
+        return file
+
+    config = DataCollectionConfig(["some.jsonl"], "CUSTOM", "out", writer_function=write)
+    files = json.loads(Path(DataCollector(config).export()).read_text())["files"]
+    assert files["test"] == "out_test.txt"
+    assert len(Path("out_train.txt").read_text().splitlines()) == 24
+    export_dataset(collect_data(config), "again", "custom", writer_function=write)
+    assert len(Path("again_train.txt").read_text().splitlines()) == 30
+    with pytest.raises(ConfigError, match="writer_function is None"):
+        DataCollectionConfig(["some.jsonl"], "custom")
+    with pytest.raises(ConfigError, match="make it 'custom'"):
+        DataCollectionConfig(["some.jsonl"], writer_function=write)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"max_samples": 0}, "max_samples is 0"),
+        ({"max_samples": -1}, "max_samples is -1"),
+        ({"min_length": 9, "max_length": 5}, "min_length is 9 and max_length is 5"),
+    ],
+)
+def test_a_number_of_rows_that_cannot_be_is_told(settings: dict[str, int], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        DataCollectionConfig(["some.jsonl"], **settings)
+
+
+def test_a_transform_that_returns_no_row_is_told(write_rows: Any) -> None:
+    write_rows("some.jsonl", SHAPES["text+label"])
+
+    def lost(row: dict[str, Any]) -> Any:
+        return row if row["text"].endswith(" 0") else None
+
+    with pytest.raises(DataError, match=r"returned None for row 2; .* give filter_function"):
+        collect_data(DataCollectionConfig(["some.jsonl"], transform_function=lost))
+
+
+def test_another_run_in_the_folder_keeps_its_settings(tiny_decoder: Path, write_rows: Any) -> None:
+    write_rows("some.jsonl", SHAPES["messages"])
+    first = FineTuningConfig(
+        str(tiny_decoder), "tuned", dataset_path="some.jsonl", max_steps=1, device="cpu"
+    )
+    fine_tune_model(first)
+    before = Path("tuned/fine_tuning_config.json").read_bytes()
+    with pytest.raises(ArtifactError, match="different: max_steps"):
+        fine_tune_model(replace(first, max_steps=2))
+    assert Path("tuned/fine_tuning_config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.0, 0.0), (0.2, 0.0), (0.0, 0.2)])

@@ -291,6 +291,11 @@ def test_few_shot_prints_a_prompt_or_json(sentiment_file: Path, capsys: Any) -> 
     assert found["strategy"] == "balanced"
     assert sorted(row["label"] for row in found["examples"]) == ["negative", "positive"]
     assert run(["data", "few-shot", str(sentiment_file), "--strategy", "nearest"]) == 2
+    capsys.readouterr()
+    assert run(["data", "few-shot", str(sentiment_file), "-k", "99"]) == 0
+    told = capsys.readouterr()
+    assert told.err == "Only 60 rows of 99 could be shown.\n"
+    assert told.out.count("\nLabel: ") == 60
 
 
 def test_few_shot_of_a_run_shows_training_rows_only(taught: Path, capsys: Any) -> None:

@@ -54,6 +54,59 @@ def splits_of(task, records) -> Splits:
     )
 
 
+def as_xml(rows, path: Path) -> Path:
+    """A writer of the user's own: one element a row."""
+    file = path.with_name(path.name + ".xml")
+    file.write_text("".join(f"<row>{row['text']}</row>" for row in rows), encoding="utf-8")
+    return file
+
+
+def test_a_writer_of_the_users_own_writes_each_part(tmp_path):
+    made = splits_of(Task.TEXT, [Record(text="one"), Record(text="two")])
+    metadata = export_dataset(made, tmp_path / "new" / "out", "custom", writer=as_xml)
+    described = json.loads(metadata.read_text())
+    assert described["files"] == {"train": "out_train.xml", "test": "out_test.xml"}
+    assert (tmp_path / "new" / "out_train.xml").read_text() == "<row>one</row><row>two</row>"
+    names = sorted(path.name for path in metadata.parent.iterdir())
+    assert names == ["out_metadata.json", "out_test.xml", "out_train.xml"]
+    with pytest.raises(DataError, match=r"\.xml"):
+        load(metadata)  # nothing says how to read it
+
+
+def test_a_writer_of_rows_that_tunewright_reads_is_read_back(tmp_path):
+    def as_lines(rows, path: Path) -> str:
+        file = path.with_name(path.name + ".v2.jsonl")
+        file.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows))
+        return str(file)
+
+    made = splits_of(Task.TEXT, [Record(text="one"), Record(text="two")])
+    export_dataset(made, tmp_path / "out", DatasetFormat.CUSTOM, writer=as_lines)
+    assert [r.text for r in load_splits(str(tmp_path / "out"), 0, 0).train] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("writer", "told"),
+    [
+        (lambda rows, path: None, "returned None for the part 'train'"),
+        (lambda rows, path: path, "which is no file"),
+        (lambda rows, path: Path(__file__), "must only add an ending"),
+    ],
+)
+def test_a_writer_that_writes_no_file_leaves_nothing(tmp_path, writer, told):
+    made = splits_of(Task.TEXT, [Record(text="one")])
+    with pytest.raises(DataError, match=told):
+        export_dataset(made, tmp_path / "out", "custom", writer=writer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_custom_and_a_writer_go_together(tmp_path):
+    made = splits_of(Task.TEXT, [Record(text="one")])
+    with pytest.raises(DataError, match="needs a writer"):
+        export_dataset(made, tmp_path / "out", "custom")
+    with pytest.raises(DataError, match="the format is 'csv'; use 'custom'"):
+        export_dataset(made, tmp_path / "out", "csv", writer=as_xml)
+
+
 def content(splits):
     return [
         [(r.text, r.text_pair, r.label, r.messages) for r in part] for _, part in splits.items()
@@ -90,7 +143,7 @@ def test_an_unfinished_artifact_is_refused(tmp_path):
         load(tmp_path / "data")
 
 
-@pytest.mark.parametrize("form", list(DatasetFormat))
+@pytest.mark.parametrize("form", [f for f in DatasetFormat if f is not DatasetFormat.CUSTOM])
 @pytest.mark.parametrize(("task", "records"), SETS)
 def test_exports_read_back_by_prefix_metadata_and_file(tmp_path, monkeypatch, form, task, records):
     monkeypatch.chdir(tmp_path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,7 +89,9 @@ def test_a_missing_file_is_an_error_and_is_not_made(tickets):
         ("sqlite:///tickets.db::select 1; drop table tickets", "more than one statement"),
         ("sqlite:///tickets.db::tickets#41", "asks for 41 rows, but"),
         ("nosuch://host/db::t", "nosuch:// are not known"),
-        ("postgresql+psycopg://me:hush@host/db::t", "needs the Python package 'psycopg'"),
+        ("postgresql://me:hush@host/db::t", "'psycopg', which is not installed. Install it (pip "),
+        ("postgresql://me:hush@host/db::t", "install 'tunewright[postgresql]')"),
+        ("mysql://me:hush@host/db::t", "(pip install mysqlclient)"),
         ("postgresql://me:***@host/db::t", "was hidden when this was written"),
         ("postgresql://me:$NOT_SET_HERE@host/db::t", "NOT_SET_HERE, which is not set"),
         ("postgresql://host:port/db::t", "is not the address of a database"),
@@ -95,6 +99,8 @@ def test_a_missing_file_is_an_error_and_is_not_made(tickets):
 )
 def test_what_cannot_be_read_is_told_without_secrets(tickets, monkeypatch, source, said):
     monkeypatch.delenv("NOT_SET_HERE", raising=False)
+    for driver in ("psycopg", "MySQLdb"):
+        monkeypatch.setitem(sys.modules, driver, None)  # as if it were not installed
     with pytest.raises(DataError) as caught:
         load(source)
     assert said in str(caught.value)
@@ -147,3 +153,38 @@ def test_a_driver_that_repeats_the_password_is_silenced(monkeypatch):
     with pytest.raises(DataError, match=said) as caught:
         load("postgresql://me:hush@host/db?access_token=quiet::t")
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.skipif(
+    "TUNEWRIGHT_POSTGRESQL" not in os.environ,
+    reason="TUNEWRIGHT_POSTGRESQL is not the address of a database to make a table in",
+)
+def test_postgresql_is_read_by_key_and_never_written():
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    pytest.importorskip("psycopg")
+    address = os.environ["TUNEWRIGHT_POSTGRESQL"]
+    name = f"tickets_{os.getpid()}"
+    engine = sqlalchemy.create_engine(address)
+    try:
+        with engine.begin() as base:
+            base.exec_driver_sql(
+                f"CREATE TABLE {name} (id INT PRIMARY KEY, text TEXT, label TEXT, "
+                "cost NUMERIC(9,2), extra JSONB, raw BYTEA)"
+            )
+            base.exec_driver_sql(
+                f"INSERT INTO {name} SELECT i, 'ticket ' || i, (ARRAY['a','b'])[1 + (i & 1)], "
+                "i / 2.0, '{\"k\": [1]}', '\\x00ff' FROM generate_series(40, 1, -1) AS i"
+            )
+        found = load(f"{address}::{name}")
+        assert [record.meta["id"] for record in found] == list(range(1, 41))
+        assert found.records[2].label == "b"
+        row = sql.read(f"{address}::{name}").rows[2]
+        assert (float(row["cost"]), row["extra"], row["raw"]) == (1.5, {"k": [1]}, "00ff")
+        assert len(load(f"{address}::SELECT text, label FROM {name} WHERE text LIKE '%7%'")) == 4
+        with pytest.raises(DataError, match="read-only transaction"):
+            load(f"{address}::WITH x AS (DELETE FROM {name} RETURNING *) SELECT * FROM x")
+        assert len(load(f"{address}::{name}")) == 40
+    finally:
+        with engine.begin() as base:
+            base.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+        engine.dispose()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tunewright._api.rows import records_from_rows
+from tunewright.data.export import DatasetFormat as DatasetFormat
+from tunewright.data.export import Writer
 from tunewright.data.export import export_dataset as write_export
 from tunewright.data.records import Dataset as RecordSet
 from tunewright.data.records import Splits
@@ -21,15 +23,6 @@ if TYPE_CHECKING:
     import datasets
     import numpy as np
     from numpy.typing import NDArray
-
-
-class DatasetFormat(StrEnum):
-    """File formats that data is written in."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-    HUGGINGFACE = "huggingface"
 
 
 Member = TypeVar("Member", bound=StrEnum)
@@ -63,6 +56,8 @@ class DataCollectionConfig:
         validation_split, test_split: shares of the rows, from 0 to below 1.
         metadata: kept with the export.
         seed: of shuffling and splitting.
+        writer_function: with CUSTOM only. Called for each part with its rows (dicts) and a path
+            without ending; writes one file there, such as `{path}.xml`, and returns its path.
     """
 
     sources: Sequence[str] = field(default_factory=list)
@@ -78,6 +73,7 @@ class DataCollectionConfig:
     test_split: float = 0.1
     metadata: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    writer_function: Writer | None = None
 
     def __post_init__(self) -> None:
         self.output_format = enum_member(DatasetFormat, self.output_format, "dataset format")
@@ -93,6 +89,20 @@ class DataCollectionConfig:
         ]
         if not faults and self.validation_split + self.test_split >= 1:
             faults.append("validation_split and test_split together leave no row to train on.")
+        if self.max_samples is not None and self.max_samples < 1:
+            faults.append(f"max_samples is {self.max_samples}; it must be at least 1, or None.")
+        if self.max_length is not None and (self.min_length or 0) > self.max_length:
+            faults.append(
+                f"min_length is {self.min_length} and max_length is {self.max_length}; no row is "
+                "as long as that."
+            )
+        if self.output_format is DatasetFormat.CUSTOM and self.writer_function is None:
+            faults.append("output_format is 'custom' but writer_function is None; give a function.")
+        if self.output_format is not DatasetFormat.CUSTOM and self.writer_function is not None:
+            faults.append(
+                f"writer_function is given but output_format is {self.output_format.value!r}; make "
+                "it 'custom'."
+            )
         if faults:
             raise ConfigError(faults)
 
@@ -150,6 +160,7 @@ class DataCollector:
             config.output_path or "prepared_dataset",
             config.output_format,
             config.metadata,
+            config.writer_function,
         )
 
     def _splits(self) -> Splits:
@@ -172,6 +183,12 @@ class DataCollector:
         found = load(list(config.sources))
         if config.transform_function is not None:
             rows = [config.transform_function(record.to_row()) for record in found]
+            wrong = next((i for i, row in enumerate(rows) if not isinstance(row, Mapping)), None)
+            if wrong is not None:
+                raise DataError(
+                    f"transform_function returned {rows[wrong]!r} for row {wrong + 1}; it must "
+                    "return the row to use, as a dict. To leave rows out, give filter_function."
+                )
             found = records_from_rows(rows, found.name)
         kept = self._kept(found)
         if config.shuffle:
@@ -218,11 +235,20 @@ def export_dataset(
     output_path: str | Path,
     format: DatasetFormat | str = DatasetFormat.JSONL,
     metadata: dict[str, Any] | None = None,
+    writer_function: Writer | None = None,
 ) -> str:
     """Write a `datasets.Dataset` or `DatasetDict`; returns the path of the metadata file.
 
+    Args:
+        dataset: what to write.
+        output_path: first part of the file names.
+        format: `DatasetFormat` or its name.
+        metadata: kept with the export.
+        writer_function: with CUSTOM, as in `DataCollectionConfig`.
+
     Raises:
         ConfigError: the format is unknown.
+        DataError: CUSTOM and `writer_function` are not given together, or it returns no file.
     """
     chosen = enum_member(DatasetFormat, format, "dataset format")
-    return str(write_export(dataset, output_path, chosen.value, metadata))
+    return str(write_export(dataset, output_path, chosen, metadata, writer_function))

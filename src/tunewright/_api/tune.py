@@ -11,14 +11,13 @@ from typing import Any
 from tunewright import pipeline
 from tunewright._api.collect import enum_member
 from tunewright._api.rows import to_splits
-from tunewright.artifacts import Artifact, write_json
-from tunewright.checking import require_sound
+from tunewright.artifacts import Artifact
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.data.records import Splits
 from tunewright.errors import ArtifactError, ConfigError
 from tunewright.train.loop import STOP_FILE
 from tunewright.train.prepare import Prepared
-from tunewright.train.run import RunResult, is_begun
+from tunewright.train.run import RunResult
 
 CONFIG_FILE = "fine_tuning_config.json"
 ARGUMENTS_FILE = "training_args.json"
@@ -198,15 +197,11 @@ class FineTuner:
             Interrupted: stopped on request; `resume` goes on.
         """
         prepared = self._prepare()
-        folder = Path(self.config.output_dir)
-        found = None
-        if not is_begun(folder):
-            found = pipeline.audit_prepared(prepared)
-            require_sound(found, prepared.recipe.data.allow)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG_FILE, self.config.to_dict())
-        write_json(folder / ARGUMENTS_FILE, prepared.recipe.model_dump(mode="json"))
-        self._result = pipeline.train_or_resume(prepared, found=found)
+        notes = {
+            CONFIG_FILE: self.config.to_dict(),
+            ARGUMENTS_FILE: prepared.recipe.model_dump(mode="json"),
+        }
+        self._result = pipeline.train_or_resume(prepared, notes=notes)
         return _metrics(self._result)
 
     def resume(self, checkpoint_dir: str | None = None) -> dict[str, float]:

@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain help: drawing it with rich takes longer than all the rest
 )
 app.command("demo")(demo.demo)
 app.command("init")(init.init)

@@ -54,7 +54,10 @@ def mix(
     column: Columns = None,
     as_json: Json = False,
 ) -> None:
-    """Write the training rows of several sources to one file, evenly interleaved."""
+    """Write the training rows of several sources to one file.
+
+    They are evenly interleaved.
+    """
     from rich.markup import escape
 
     from tunewright.cli.data_screen import mix_table
@@ -82,7 +85,7 @@ def diff(
     column: Columns = None,
     as_json: Json = False,
 ) -> None:
-    """Say which rows were added and removed, and which labels or answers changed."""
+    """Say which rows and labels differ between two data sets."""
     from tunewright.cli.data_screen import difference_lines
     from tunewright.cli.screen import make_console, print_json
     from tunewright.data.difference import difference
@@ -107,7 +110,10 @@ def import_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print a recipe made from the settings of another toolkit, and what it has no place for."""
+    """Print a recipe made from settings of another toolkit.
+
+    What it has no place for is named.
+    """
     from tunewright.cli.screen import print_json
     from tunewright.config.imports import import_settings
 

@@ -91,7 +91,7 @@ def demo(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Tune two small models on real data, measure them, and write one report.
+    """Tune two small models on real data and write one report.
 
     Stopped with Ctrl-C, it goes on when it is called again.
     """

@@ -44,7 +44,7 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score a model with 95 % intervals, beside its base and trivial baselines."""
+    """Score a model, with 95 % intervals and beside baselines."""
     from tunewright import pipeline
     from tunewright.cli.screen import (
         comparison_lines,

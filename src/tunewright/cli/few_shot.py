@@ -28,7 +28,7 @@ def few_shot(
     column: Columns = None,
     as_json: Json = False,
 ) -> None:
-    """Choose training rows as examples for a prompt, and print the prompt on stdout."""
+    """Choose training rows as examples for a prompt, and print it."""
     from tunewright import pipeline
     from tunewright.cli.screen import make_console, print_json
     from tunewright.data.few_shot import few_shot as choose
@@ -45,3 +45,5 @@ def few_shot(
         print_json(found.to_dict())
     else:
         typer.echo(found.prompt)
+        if len(found.records) < k:
+            typer.echo(f"Only {len(found.records)} rows of {k} could be shown.", err=True)

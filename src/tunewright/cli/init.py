@@ -21,7 +21,7 @@ def init(
     column: Columns = None,
     as_json: Json = False,
 ) -> None:
-    """Look at the data and write a commented recipe that runs as it is."""
+    """Write a commented recipe for a data set; it runs as it is."""
     from tunewright import pipeline
     from tunewright.artifacts import atomic_write
     from tunewright.cli.screen import make_console, print_json

@@ -15,7 +15,7 @@ def run(
     metric: Metrics = None,
     as_json: Json = False,
 ) -> None:
-    """The whole road: train (or finish, or reuse), evaluate, write the report."""
+    """Train (or finish, or reuse), evaluate, write the report."""
     from pathlib import Path
 
     from tunewright import pipeline

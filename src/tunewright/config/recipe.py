@@ -23,6 +23,7 @@ from pydantic import (
 from tunewright.config.base import Strict
 from tunewright.config.finding_ids import known_error
 from tunewright.config.source_name import shown
+from tunewright.config.synonym_file import words_or_file
 from tunewright.config.task import Task
 from tunewright.errors import ConfigError
 
@@ -151,8 +152,11 @@ class AugmentConfig(Strict):
     letters swapped, one left out, one doubled."""
     word_dropout: Rate = 0.0
     """Share of the words left out. Numbers, addresses, @names, hashtags and negations stay."""
-    synonyms: dict[Word, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
-    """Word to words that may stand for it in these texts, such as {film: [movie, picture]}."""
+    synonyms: Annotated[
+        dict[Word, Annotated[list[str], Field(min_length=1)]], BeforeValidator(words_or_file)
+    ] = Field(default_factory=dict)
+    """Word to words that may stand for it in these texts, such as {film: [movie, picture]}; or a
+    text file with `film: movie, picture` on a line, whose words the run's recipe keeps."""
     synonym_replacement: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the words in `synonyms` that are replaced by one of theirs."""
 

@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tunewright.data import checks, copies, language, template_audit, variety, word_list
+from tunewright.data import (
+    checks,
+    copies,
+    language,
+    personal_rows,
+    template_audit,
+    variety,
+    word_list,
+)
 from tunewright.data.finding import SEVERITIES, Finding, Severity
 from tunewright.data.records import Dataset, Splits, Task
 from tunewright.data.render import Example, Renderer, Truncation
@@ -111,6 +119,7 @@ def audit(
     for check in checks.CHECKS:
         findings += check(splits)
     findings += checks.check_quantity(splits, parameters)
+    findings += personal_rows.check_personal(splits)
     findings += copies.check_copies(splits, cut_here=cut_here)
     findings += word_list.check_words(splits, words)
     of_seen = list(variety.check_variety(seen))

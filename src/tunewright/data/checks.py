@@ -7,18 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tunewright.data.finding import (
-    EXAMPLES,
     Finding,
-    Place,
     Places,
-    Severity,
     counted,
     listed,
-    record_at,
+    row_findings,
     show_rows,
     shown,
 )
-from tunewright.data.personal import find_personal, mask_personal
 from tunewright.data.records import Record, Splits, Task
 
 ENOUGH_ROWS = (
@@ -62,22 +58,6 @@ def _places(splits: Splits, *wanted: Callable[[Record], bool]) -> list[Places]:
     return found
 
 
-def _found(
-    name: str, severity: Severity, splits: Splits, places: Sequence[Place], message: str, fix: str
-) -> Iterator[Finding]:
-    """A finding about rows; {rows}, {have} and {are} in the message agree with their number."""
-    if places:
-        one = len(places) == 1
-        filled = message  # not `format`: labels may hold braces
-        for word, many, single in (
-            ("{rows}", counted(len(places), "row"), ""),
-            ("{have}", "have", "has"),
-            ("{are}", "are", "is"),
-        ):
-            filled = filled.replace(word, single if one and single else many, 1)
-        yield Finding(name, severity, len(places), filled, fix, show_rows(splits, places), places)
-
-
 def check_empty(splits: Splits) -> Iterator[Finding]:
     """Rows without words."""
     instruction = splits.task is Task.INSTRUCTION
@@ -88,8 +68,8 @@ def check_empty(splits: Splits) -> Iterator[Finding]:
         lambda r: instruction and any(m.train and not m.content.strip() for m in r.messages),
         lambda r: instruction and _asks_nothing(r),
     )
-    yield from _found("empty.text", "error", splits, blank, "{rows} {have} no text.", _REMOVE)
-    yield from _found(
+    yield from row_findings("empty.text", "error", splits, blank, "{rows} {have} no text.", _REMOVE)
+    yield from row_findings(
         "empty.pair",
         "error",
         splits,
@@ -97,7 +77,7 @@ def check_empty(splits: Splits) -> Iterator[Finding]:
         "{rows} {have} no second text.",
         _REMOVE,
     )
-    yield from _found(
+    yield from row_findings(
         "empty.answer",
         "error",
         splits,
@@ -105,7 +85,7 @@ def check_empty(splits: Splits) -> Iterator[Finding]:
         "{rows} {have} an empty answer, which teaches the model to say nothing.",
         _REMOVE,
     )
-    yield from _found(
+    yield from row_findings(
         "empty.prompt",
         "warning",
         splits,
@@ -176,7 +156,7 @@ def check_labels(splits: Splits) -> Iterator[Finding]:
         if rare & {*record.class_names}:
             places.add("train", index)
     names = sorted(rare, key=lambda label: (counts[label], label))
-    yield from _found(
+    yield from row_findings(
         "label.rare",
         "warning",
         splits,
@@ -196,7 +176,7 @@ def _check_unseen(splits: Splits, counts: Mapping[str, int]) -> Iterator[Finding
             if not {*record.class_names} <= counts.keys():
                 unseen.add(part, index)
                 names.update(record.class_names)
-    yield from _found(
+    yield from row_findings(
         "label.unseen",
         "error",
         splits,
@@ -288,7 +268,7 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         lambda r: bool(CONTROL.search(r.plain_text)),
         lambda r: bool(MARKUP.search(r.plain_text)),
     )
-    yield from _found(
+    yield from row_findings(
         "encoding.damage",
         "warning",
         splits,
@@ -297,7 +277,7 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         "\u201c\u00c3\u00a9\u201d for \u201c\u00e9\u201d, or the replacement character \ufffd.",
         "Save the source as UTF-8 and read it again, or repair what can be with --fix OUT.",
     )
-    yield from _found(
+    yield from row_findings(
         "encoding.control",
         "warning",
         splits,
@@ -305,7 +285,7 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         "{rows} {have} control characters, which no reader sees.",
         "Take them out with --fix OUT.",
     )
-    yield from _found(
+    yield from row_findings(
         "markup.html",
         "info",
         splits,
@@ -313,50 +293,6 @@ def check_encoding(splits: Splits) -> Iterator[Finding]:
         "{rows} {have} HTML tags or entities such as &amp;.",
         "Clean them unless the model will see such text when it is used.",
     )
-
-
-def check_personal(splits: Splits) -> Iterator[Finding]:
-    """Personal data and secrets, which a model may learn by heart. Examples are masked."""
-    secret, personal = Places(), Places()
-    kinds: Counter[str] = Counter()
-    for name, part in splits.items():
-        for index, record in enumerate(part):
-            found = {piece.kind for piece in find_personal(record.plain_text)}
-            if "secret" in found:
-                secret.add(name, index)
-            if found - {"secret"}:
-                personal.add(name, index)
-                kinds.update(found - {"secret"})
-    if secret:
-        yield _masked_finding(
-            "secret.key",
-            splits,
-            secret,
-            f"{counted(len(secret), 'row holds', 'rows hold')} what looks like a password or a key "
-            "of a service.",
-            "Revoke it if it is real, and mask it with --fix OUT --mask.",
-        )
-    if personal:
-        each = ", ".join(f"{kind} in {kinds[kind]:,}" for kind in sorted(kinds))
-        yield _masked_finding(
-            "personal.data",
-            splits,
-            personal,
-            f"{counted(len(personal), 'row holds', 'rows hold')} personal data ({each}), which a "
-            "model may learn by heart and repeat.",
-            "Mask it with --fix OUT --mask, unless the model needs it.",
-        )
-
-
-def _masked_finding(
-    name: str, splits: Splits, places: Sequence[Place], message: str, fix: str
-) -> Finding:
-    examples = tuple(
-        f"{part} row {record_at(splits, (part, index)).row or index + 1}: "
-        f"{shown(mask_personal(record_at(splits, (part, index)).plain_text))!r}"
-        for part, index in places[:EXAMPLES]
-    )
-    return Finding(name, "warning", len(places), message, fix, examples, places)
 
 
 def over_length(
@@ -385,7 +321,7 @@ def over_length(
         f"({lost / max(total, 1):.1%} of all) at their ends would be cut."
     )
     return list(
-        _found(
+        row_findings(
             "length.over",
             "warning",
             splits,
@@ -402,5 +338,4 @@ CHECKS: tuple[Callable[[Splits], Iterator[Finding]], ...] = (
     check_constant,
     check_labels,
     check_encoding,
-    check_personal,
 )

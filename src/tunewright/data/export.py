@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     )
 
 Row = Mapping[str, Any]
+Writer: TypeAlias = "Callable[[Sequence[Row], Path], str | Path]"
+"""Takes the rows of one part and a path without ending, writes a file there with the ending that it
+chooses, and returns the file."""
 
 
 class DatasetFormat(StrEnum):
@@ -47,6 +50,8 @@ class DatasetFormat(StrEnum):
     """Columns with types, compressed."""
     HUGGINGFACE = "huggingface"
     """A folder that `datasets.load_from_disk` reads."""
+    CUSTOM = "custom"
+    """Whatever a function of the user writes."""
 
 
 def write_dataset(splits: Splits, folder: Path) -> Artifact:
@@ -84,27 +89,38 @@ def export_dataset(
     output_path: str | Path,
     format: DatasetFormat | str = DatasetFormat.JSONL,
     metadata: Mapping[str, Any] | None = None,
+    writer: Writer | None = None,
 ) -> Path:
     """Write rows for use elsewhere, with a metadata file beside them.
 
     JSONL, CSV and Parquet go to `{output_path}_{part}.{ending}`, HUGGINGFACE to a folder
     `{output_path}`. Parts without rows have no file. Earlier files of the same name are replaced.
-    JSONL and CSV are written row by row; the other two need the rows in memory.
+    JSONL and CSV are written row by row; PARQUET and HUGGINGFACE need the rows in memory. CUSTOM
+    calls `writer` for each part, and puts its files in place when all are written.
 
     Args:
         dataset: splits, a data set, a `datasets.Dataset` or `DatasetDict`, or rows by part.
         output_path: first part of the file names; a folder part is made when missing.
         format: one of `DatasetFormat`, or its name.
         metadata: of the user, kept under `metadata`.
+        writer: with CUSTOM, writes the rows of one part; see `Writer`.
 
     Returns:
         The metadata file, `{output_path}_metadata.json`.
 
     Raises:
-        DataError: the format or a part's name is unknown, or there is no row.
+        DataError: the format or a part's name is unknown, there is no row, or `writer` and CUSTOM
+            are not given together or it returns no file.
         SpaceError: the disk is full.
     """
     chosen = _format(format)
+    if (writer is None) == (chosen is DatasetFormat.CUSTOM):
+        raise DataError(
+            "The format 'custom' needs a writer: a function of the rows of a part and a path "
+            "without ending, which writes a file and returns its path."
+            if writer is None
+            else f"A writer is given, but the format is {chosen.value!r}; use 'custom'."
+        )
     prefix = Path(output_path)
     if not prefix.name:
         raise DataError(
@@ -114,7 +130,10 @@ def export_dataset(
     parts = {name: rows for name, rows in _rows_by_part(dataset).items() if len(rows)}
     if not parts:
         raise DataError("There is no row to export. Check the sources and the filters.")
-    files = _WRITERS[chosen](prefix, parts)
+    if writer is not None:
+        files = _write_custom(prefix, parts, writer)
+    else:
+        files = _WRITERS[chosen](prefix, parts)
     described = {
         "format": chosen.value,
         "task": dataset.task.value if isinstance(dataset, Splits | Dataset) else None,
@@ -296,6 +315,33 @@ def _write_saved(prefix: Path, parts: Mapping[str, Sequence[Row]]) -> dict[str, 
         (Path(scratch) / "new").rename(prefix)
         shutil.rmtree(Path(scratch) / "old", ignore_errors=True)
     return dict.fromkeys(parts, prefix.name)
+
+
+def _write_custom(
+    prefix: Path, parts: Mapping[str, Sequence[Row]], writer: Writer
+) -> dict[str, str]:
+    """Have each part written beside the target, then rename: all of the new files or none."""
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    files = {}
+    with tempfile.TemporaryDirectory(dir=prefix.parent, prefix=f".{prefix.name}-") as scratch:
+        for part, rows in parts.items():
+            stem = Path(scratch) / f"{prefix.name}_{part}"
+            written = writer(rows, stem)
+            if not isinstance(written, str | Path) or not Path(written).is_file():
+                raise DataError(
+                    f"The writer returned {written!r} for the part {part!r}, which is no file. It "
+                    "must write one and return its path, which begins with the path it was given."
+                )
+            path = Path(written).resolve()
+            if path.parent != Path(scratch).resolve() or not path.name.startswith(stem.name):
+                raise DataError(
+                    f"The writer wrote {path}; it must only add an ending to the path it was "
+                    f"given, such as {stem.name}.xml."
+                )
+            files[part] = path.name
+        for name in files.values():
+            (Path(scratch) / name).replace(prefix.with_name(name))
+    return files
 
 
 _WRITERS = {

@@ -32,6 +32,8 @@ _WRITES = re.compile(
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _SHOWN_TABLES = 12
+_PACKAGES = {"psycopg": "'tunewright[postgresql]'", "MySQLdb": "mysqlclient"}
+"""What pip installs, where it is not called like the module."""
 
 
 def read(source: str) -> Table:
@@ -124,9 +126,12 @@ def _connected(address: str) -> Iterator[Connection]:
             "mssql, and others with their dialect installed."
         ) from error
     except ImportError as error:
+        module = error.name or str(error)
+        package = _PACKAGES.get(module, module)
         raise DataError(
-            f"{shown(address)} needs the Python package {error.name or str(error)!r}, which is not "
-            "installed. Install it, or name a driver that is, as in DIALECT+DRIVER://."
+            f"{shown(address)} needs the Python package {module!r}, which is not installed. "
+            f"Install it (pip install {package}), or name a driver that is, as in "
+            "DIALECT+DRIVER://."
         ) from error
     except SQLAlchemyError as error:
         told = str(getattr(error, "orig", None) or error).strip().splitlines()[0]

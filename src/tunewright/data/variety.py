@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from tunewright.data.finding import Finding, Place, counted, show_rows
+from tunewright.data.finding import Finding, Place, row_findings
 from tunewright.data.records import Record, Splits, Task
 
 LOWEST_DISTINCT = 0.1
@@ -92,16 +92,14 @@ def _lengths(splits: Splits) -> Iterator[Finding]:
     # At least a tenth, or sets of equally long rows would be all outliers but the median.
     spread = max(1.4826 * float(np.median(off)), 0.1)
     far = [int(i) for i in np.argsort(-off, kind="stable") if off[i] / spread > FAR]
-    if far:
-        yield Finding(
-            "outlier.length",
-            "info",
-            len(far),
-            f"{counted(len(far), 'row is', 'rows are')} very much longer or shorter than the rest.",
-            "Look at them: they may be a heading, a whole document, or two rows in one.",
-            show_rows(splits, [places[i] for i in far]),
-            tuple(places[i] for i in far),
-        )
+    yield from row_findings(
+        "outlier.length",
+        "info",
+        splits,
+        tuple(places[i] for i in far),
+        "{rows} {are} very much longer or shorter than the rest.",
+        "Look at them: they may be a heading, a whole document, or two rows in one.",
+    )
 
 
 def _words(splits: Splits) -> Iterator[Finding]:
@@ -115,16 +113,14 @@ def _words(splits: Splits) -> Iterator[Finding]:
     }
     far = [i for i in sorted(strange, key=lambda i: (-strange[i], i)) if strange[i] >= STRANGE]
     places = _places(splits)
-    if far:
-        yield Finding(
-            "outlier.words",
-            "info",
-            len(far),
-            f"{counted(len(far), 'row is', 'rows are')} made of words that no other row has.",
-            "Look at them: they may be in another language, garbled, or about something else.",
-            show_rows(splits, [places[i] for i in far]),
-            tuple(places[i] for i in far),
-        )
+    yield from row_findings(
+        "outlier.words",
+        "info",
+        splits,
+        tuple(places[i] for i in far),
+        "{rows} {are} made of words that no other row has.",
+        "Look at them: they may be in another language, garbled, or about something else.",
+    )
 
 
 def _places(splits: Splits) -> list[Place]:

@@ -12,8 +12,10 @@ from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Message, Record
 from tunewright.data.render import Renderer
 from tunewright.data.rewrites import Ask, Rewritten, rewrite
-from tunewright.errors import ConfigError
+from tunewright.errors import ConfigError, ModelError
+from tunewright.models.catalogue import model_folder
 from tunewright.models.generate import generate
+from tunewright.models.inspect import inspect_model
 from tunewright.models.load import Finished, limit_threads, load_finished
 
 INSTRUCTION = (
@@ -61,6 +63,12 @@ def paraphrase(
     asked = tuple(instructions) or (INSTRUCTION,)
     if not all(instruction.strip() for instruction in asked):
         raise ConfigError("--instruction is blank. Say what the model is to do with each text.")
+
+    if inspect_model(model_folder(model)).kind == "encoder":
+        raise ModelError(
+            f"{model} reads texts and cannot write any. Give a model that writes, such as "
+            "smollm2-135m-instruct."
+        )
 
     def load() -> Ask:
         limit_threads()
