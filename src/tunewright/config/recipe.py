@@ -200,6 +200,9 @@ class DataConfig(Strict):
     template: Literal["auto", "chat", "plain"] = "auto"
     """How prompts are laid out: `chat` uses the tokenizer's chat template, `plain` joins prompt
     and answer. `auto` takes `chat` where the tokenizer has a template."""
+    source_prefix: str = ""
+    """Text before every source, such as `summarize: `. Encoder-decoder models only, which have no
+    template."""
     truncation: Literal["error", "cut", "drop"] = "error"
     """What to do with rows longer than `max_length` tokens: refuse to start, cut their ends, or
     leave them out."""
