@@ -130,5 +130,5 @@ def letter_tokenizer(*, start: str | None = None) -> Any:
 
 def reversal_rows(n: int = 6) -> list[dict[str, str]]:
     """Words of three letters and the same words backwards: a toy translation, `n` at most 6."""
-    words = ["abc", "bca", "cab", "dec", "efa", "fdb"][:n]
+    words = ["abc", "def", "ghi", "jkl", "mno", "pqr"][:n]
     return [{"prompt": word, "completion": word[::-1]} for word in words]

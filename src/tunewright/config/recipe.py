@@ -261,7 +261,7 @@ class Recipe(Strict):
     """Share of the target spread over all classes (arXiv 1906.02629). Classification only."""
 
     max_length: PositiveInt | None = None
-    """Longest row in tokens."""
+    """Longest row in tokens; of an encoder-decoder model, longest source and longest target."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Storage and arithmetic of the weights. bfloat16 keeps a float32 master of what is trained."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

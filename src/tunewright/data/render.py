@@ -189,8 +189,9 @@ class Renderer:
                 f"{len(over)} of {len(examples)} rows in {dataset.name or 'the data'} are longer "
                 f"than max_length={self.max_length} tokens; {lost:,} tokens at their ends would be "
                 f"cut (the longest has {longest.longest:,}: "
-                f"{_place(dataset.records[longest.row])}). Set data.truncation=cut to cut them, data.truncation=drop to "
-                "leave those rows out, or raise max_length where the model allows it."
+                f"{_place(dataset.records[longest.row])}). Set data.truncation=cut to cut them, "
+                "data.truncation=drop to leave those rows out, or raise max_length where the model "
+                "allows it."
             )
         rendered = Rendered([])
         for example in examples:
