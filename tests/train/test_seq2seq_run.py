@@ -70,7 +70,8 @@ def test_a_model_learns_to_write_words_backwards_and_beats_its_base(
     tokenizer: Any = AutoTokenizer.from_pretrained(result.folder)
     model = AutoModelForSeq2SeqLM.from_pretrained(result.folder)
     source = tokenizer("reverse: abc", return_tensors="pt")
-    written = tokenizer.decode(model.generate(**source)[0], skip_special_tokens=True)
+    tokens = model.generate(**source, max_new_tokens=6)
+    written = tokenizer.decode(tokens[0], skip_special_tokens=True)
     lines = (tmp_path / "evaluation/predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0])["predicted"] == written
     settings = read_settings(result.folder)
@@ -202,3 +203,20 @@ def test_a_prefix_for_a_decoder_is_refused(tiny_decoder: Path, toy: Path, tmp_pa
     made = recipe(tiny_decoder, toy, tmp_path / "run", data={"source_prefix": "reverse: "})
     with pytest.raises(ConfigError, match="remove it, or write the words into the prompts"):
         train(made)
+
+
+def test_the_python_door_tunes_an_encoder_decoder_model(tiny_t5: Path, tmp_path: Path) -> None:
+    from tunewright.fine_tuning import FineTuner, FineTuningConfig
+
+    config = FineTuningConfig(
+        model_path=str(tiny_t5),
+        output_dir=str(tmp_path / "tuned"),
+        method="lora",
+        dataset=reversal_rows(),
+        max_steps=1,
+        device="cpu",
+        source_prefix="reverse: ",
+    )
+    FineTuner(config).train()
+    settings = read_settings(tmp_path / "tuned")
+    assert settings is not None and settings.source_prefix == "reverse: "
