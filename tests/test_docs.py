@@ -116,6 +116,7 @@ FILES: dict[str, list[dict[str, Any]]] = {
     "mood.jsonl": _labelled("text", "label", 60),
     "instructions.jsonl": _asked("instruction", "response"),
     "completions.jsonl": _asked("prompt", "completion"),
+    "articles.jsonl": _asked("article", "summary"),
     "chats.jsonl": [
         {
             "messages": [
@@ -134,7 +135,11 @@ def as_lines(rows: list[dict[str, Any]]) -> str:
 
 @pytest.fixture
 def reader(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder: Path, tiny_decoder: Path
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_encoder: Path,
+    tiny_decoder: Path,
+    tiny_t5: Path,
 ) -> Path:
     """The folder a reader works in, beside a cache that has the catalogue's names."""
     cache = tmp_path / "cache"
@@ -154,6 +159,7 @@ def reader(
     work.mkdir()
     for name, rows in FILES.items():
         (work / name).write_text(as_lines(rows), encoding="utf-8")
+    shutil.copytree(tiny_t5, work / "google-t5" / "t5-small")
     monkeypatch.setenv("TUNEWRIGHT_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(work)

@@ -96,3 +96,39 @@ def instruction_rows(n: int = 24) -> list[dict[str, str]]:
         {"instruction": f"What is {i} plus {i}?", "input": "", "output": f"It is {2 * i}."}
         for i in range(n)
     ]
+
+
+def letter_tokenizer(*, start: str | None = None) -> Any:
+    """One token a letter, as encoder-decoder models have them: texts end with `</s>`.
+
+    Args:
+        start: the token before every text, as BART has `<s>`. Default: none, as in T5.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["<pad>", "</s>", "<unk>", "<s>", "<extra_id_0>"]
+    letters = [chr(code) for code in (10, *range(32, 127))]
+    tokenizer = Tokenizer(
+        models.WordLevel({t: i for i, t in enumerate(names + letters)}, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A </s>" if start else "$A </s>",
+        special_tokens=[("</s>", 1)] + ([(start, names.index(start))] if start else []),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        bos_token=start,
+        additional_special_tokens=["<extra_id_0>"],
+    )
+
+
+def reversal_rows(n: int = 6) -> list[dict[str, str]]:
+    """Words of three letters and the same words backwards: a toy translation, `n` at most 6."""
+    words = ["abc", "def", "ghi", "jkl", "mno", "pqr"][:n]
+    return [{"prompt": word, "completion": word[::-1]} for word in words]

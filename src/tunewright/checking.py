@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunewright.data.audit import Audit, audit, pick_template
+from tunewright.data.audit import Audit, audit
 from tunewright.data.clean import SAFE
 from tunewright.data.finding import counted
 from tunewright.data.fixes import Fixed, write_fixed
+from tunewright.data.layout import pick_template
 from tunewright.data.records import Splits
 from tunewright.data.sources import load_splits
 from tunewright.data.token_view import TokenRow, token_rows
@@ -18,7 +19,7 @@ from tunewright.errors import ArtifactError, DataError
 from tunewright.evaluate.data_card import write_card
 from tunewright.models.catalogue import model_folder
 from tunewright.models.inspect import inspect_model
-from tunewright.models.load import load_tokenizer
+from tunewright.models.load import check_task, load_tokenizer
 from tunewright.train.prepare import Prepared
 
 
@@ -63,10 +64,13 @@ def check(
     if model is None:
         return audit(splits, wrong_labels=wrong_labels, words=listed)
     facts = inspect_model(model_folder(model))
+    tokenizer = load_tokenizer(facts.folder)
+    check_task(facts, splits.task)
     return audit(
         splits,
-        tokenizer=load_tokenizer(facts.folder),
+        tokenizer=tokenizer,
         max_length=max_length or facts.max_length,
+        template=pick_template("auto", tokenizer, splits.task, facts.kind),
         parameters=facts.parameters,
         wrong_labels=wrong_labels,
         words=listed,
@@ -94,7 +98,8 @@ def show_tokens(
         )
     facts = inspect_model(model_folder(model))
     tokenizer = load_tokenizer(facts.folder)
-    template = pick_template("auto", tokenizer, splits.task)
+    check_task(facts, splits.task)
+    template = pick_template("auto", tokenizer, splits.task, facts.kind)
     return token_rows(splits, tokenizer, template, max_length or facts.max_length, rows)
 
 
@@ -137,6 +142,7 @@ def audit_prepared(prepared: Prepared) -> dict[str, Any]:
         template=prepared.template,
         truncation=data.truncation,
         parameters=prepared.facts.parameters,
+        source_prefix=data.source_prefix,
         cut_here=any(
             isinstance(share, float) and share > 0 for share in (data.validation, data.test)
         ),

@@ -62,6 +62,7 @@ class FineTuningConfig:
         seed: of every random choice.
         metadata: kept with the run.
         allow: errors of the audit to train in spite of, by id.
+        source_prefix: text before every source, such as `summarize: `; encoder-decoder models only.
     """
 
     model_path: str
@@ -95,6 +96,7 @@ class FineTuningConfig:
     seed: int = 0
     metadata: dict[str, Any] = field(default_factory=dict)
     allow: Sequence[str] = ("template.system",)
+    source_prefix: str = ""
 
     def __post_init__(self) -> None:
         self.method = enum_member(FineTuningMethod, self.method, "fine-tuning method")
@@ -123,6 +125,7 @@ class FineTuningConfig:
                 "validation": 0.0,
                 "truncation": "cut",
                 "allow": list(self.allow),
+                "source_prefix": self.source_prefix,
             },
             "num_train_epochs": None if self.max_steps > 0 else self.num_train_epochs,
             "per_device_train_batch_size": self.per_device_train_batch_size,

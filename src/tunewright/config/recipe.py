@@ -204,6 +204,9 @@ class DataConfig(Strict):
     template: Literal["auto", "chat", "plain"] = "auto"
     """How prompts are laid out: `chat` uses the tokenizer's chat template, `plain` joins prompt
     and answer. `auto` takes `chat` where the tokenizer has a template."""
+    source_prefix: str = ""
+    """Text before every source, such as `summarize: `. Encoder-decoder models only, which have no
+    template."""
     truncation: Literal["error", "cut", "drop"] = "error"
     """What to do with rows longer than `max_length` tokens: refuse to start, cut their ends, or
     leave them out."""
@@ -262,7 +265,7 @@ class Recipe(Strict):
     """Share of the target spread over all classes (arXiv 1906.02629). Classification only."""
 
     max_length: PositiveInt | None = None
-    """Longest row in tokens."""
+    """Longest row in tokens; of an encoder-decoder model, longest source and longest target."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Storage and arithmetic of the weights. bfloat16 keeps a float32 master of what is trained."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -21,6 +21,7 @@ from tunewright.data import (
     word_list,
 )
 from tunewright.data.finding import SEVERITIES, Finding, Severity
+from tunewright.data.layout import pick_template
 from tunewright.data.records import Dataset, Splits, Task
 from tunewright.data.render import Example, Renderer, Truncation
 from tunewright.data.wrong_labels import Suspect, check_suspects, find_suspects
@@ -93,6 +94,7 @@ def audit(
     wrong_labels: bool = False,
     cut_here: bool = False,
     words: Sequence[str] = (),
+    source_prefix: str = "",
 ) -> Audit:
     """Examine every row; of many rows on disk, some closer than others (`some_rows`).
 
@@ -101,14 +103,15 @@ def audit(
         tokenizer: measure lengths in its tokens, otherwise in characters; and look at what is
             trained, where the rows are for a model that writes.
         max_length: longest row in tokens that the model will see; needs `tokenizer`.
-        template: how prompts are laid out: `chat`, `plain`, or `auto` for `chat` where the
-            tokenizer has a template.
+        template: how prompts are laid out: `chat`, `plain`, `seq2seq`, or `auto` for `chat` where
+            the tokenizer has a template.
         truncation: `drop` when rows that are too long are left out instead of cut.
         parameters: number of weights of the model, to judge the number of rows by.
         wrong_labels: also rank training labels that look wrong, by models trained on the words:
             seconds for ten thousand rows.
         cut_here: parts that come from one source were cut from it by `tunewright.data.split`.
         words: from `word_list.read_words`: also count rows that hold one of them.
+        source_prefix: text before every source (`seq2seq`).
 
     Raises:
         DataError: the chat template refuses the roles of a row.
@@ -127,7 +130,8 @@ def audit(
     of_seen += language.check_languages(seen, languages)
     counts, sizes = _counts(splits)
     if tokenizer is not None:
-        sizes, found = _as_seen(seen, tokenizer, max_length, template, truncation)
+        layout = pick_template(template, tokenizer, splits.task)
+        sizes, found = _as_seen(seen, tokenizer, max_length, layout, truncation, source_prefix)
         of_seen += found
         if max_length is not None:
             of_seen += checks.over_length(seen, sizes, max_length)
@@ -199,35 +203,28 @@ def _counts(splits: Splits) -> tuple[Counter[str], dict[str, Sequence[int]]]:
     return labels, sizes
 
 
-def pick_template(template: str, tokenizer: PreTrainedTokenizerBase, task: Task) -> str:
-    """`chat` or `plain`; `auto` takes `chat` for conversations where there is a template."""
-    if template != "auto":
-        return template
-    return "chat" if tokenizer.chat_template and task is Task.INSTRUCTION else "plain"
-
-
 def _as_seen(
     splits: Splits,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None,
-    template: str,
+    layout: str,
     truncation: Truncation,
+    source_prefix: str,
 ) -> tuple[dict[str, Sequence[int]], list[Finding]]:
     """Tokens of each row, by part, and what is wrong with what would be trained."""
     if not splits.task.is_generative:
         return _plain_sizes(splits, tokenizer), []
     if tokenizer.eos_token_id is None:
         return _plain_sizes(splits, tokenizer), [template_audit.no_stop_token(splits)]
-    layout = pick_template(template, tokenizer, splits.task)
     limit = max_length or _NO_LIMIT
-    renderer = Renderer(tokenizer, splits.task, limit, layout)
+    renderer = Renderer(tokenizer, splits.task, limit, layout, source_prefix=source_prefix)
     findings = list(template_audit.check_template(splits, renderer))
     if any(finding.id == "template.stop" for finding in findings):
         return _plain_sizes(splits, tokenizer), findings  # such rows cannot be laid out
     examples = {name: renderer.tokenise(part) for name, part in splits.items()}
     kept = examples
     if truncation == "drop":
-        kept = {name: [e for e in part if len(e) <= limit] for name, part in examples.items()}
+        kept = {name: [e for e in part if e.longest <= limit] for name, part in examples.items()}
     findings += template_audit.check_rendered(splits, renderer, kept, limit)
     return {
         name: _longest(part, len(splits_part))
@@ -236,10 +233,10 @@ def _as_seen(
 
 
 def _longest(examples: Sequence[Example], rows: int) -> list[int]:
-    """Tokens of each row; of a row with several examples, the longest."""
+    """Tokens of each row that `max_length` limits; of a row with several examples, the longest."""
     sizes = [0] * rows
     for example in examples:
-        sizes[example.row] = max(sizes[example.row], len(example))
+        sizes[example.row] = max(sizes[example.row], example.longest)
     return sizes
 
 

@@ -15,6 +15,7 @@ from tunewright.data.render import Example
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
 IGNORED = -100
 """Label of a position that does not count in the loss."""
@@ -107,18 +108,19 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]
 
     Returns:
         `input_ids` and `attention_mask` [b x t]; `token_type_ids` [b x t] for pairs; and `labels`:
-        [b x t] with -100 where a token does not count, or one target a row ([b], or [b x c]).
+        [b x t] with -100 where a token does not count, or one target a row ([b], or [b x c]). For
+        encoder-decoder models they are the targets, [b x u] with a width of their own.
     """
     import torch
 
-    width = max(len(example) for example in examples)
+    width = max(len(example.input_ids) for example in examples)
     shape = (len(examples), width)
     ids = np.full(shape, pad_id, dtype=np.int64)
     attention = np.zeros(shape, dtype=np.int64)
     types = np.zeros(shape, dtype=np.int64)
     labels = np.full(shape, IGNORED, dtype=np.int64)
     for i, example in enumerate(examples):
-        length = len(example)
+        length = len(example.input_ids)
         ids[i, :length] = example.input_ids
         attention[i, :length] = 1
         if example.token_type_ids is not None:
@@ -128,8 +130,19 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]
     batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(attention)}
     if any(example.token_type_ids is not None for example in examples):
         batch["token_type_ids"] = torch.from_numpy(types)
-    if examples[0].loss_mask is not None:
+    if examples[0].target_ids is not None:
+        batch["labels"] = torch.from_numpy(_targets(examples))
+    elif examples[0].loss_mask is not None:
         batch["labels"] = torch.from_numpy(labels)
     elif examples[0].target is not None:
         batch["labels"] = torch.tensor([example.target for example in examples])
     return batch
+
+
+def _targets(examples: Sequence[Example]) -> NDArray[np.int64]:
+    """Targets of encoder-decoder rows, padded on the right with what does not count."""
+    rows = [example.target_ids or [] for example in examples]
+    labels = np.full((len(rows), max(map(len, rows))), IGNORED, dtype=np.int64)
+    for i, row in enumerate(rows):
+        labels[i, : len(row)] = row
+    return labels

@@ -25,7 +25,9 @@ from tunewright.data.chat import (
     literal_segments,
 )
 from tunewright.data.collector import collector_paused
+from tunewright.data.layout import SOURCE_TARGET
 from tunewright.data.records import Dataset, Message, Record, Task
+from tunewright.data.source_target import SourceTarget, pairs_of
 from tunewright.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,12 +44,13 @@ class Example:
     """One row as the model sees it.
 
     Attributes:
-        input_ids: token ids, length t.
+        input_ids: token ids, length t. For an encoder-decoder model, those of the source.
         row: index of the record in its data set.
         loss_mask: for generative tasks, t flags: True where the token counts in the loss.
         token_type_ids: for pairs, t segment ids, where the model has them.
         target: class index, number, or one 0/1 per class.
         answer: index of the message that is trained, where a conversation takes several examples.
+        target_ids: for an encoder-decoder model, token ids of the target, which all count.
     """
 
     input_ids: list[int]
@@ -56,14 +59,35 @@ class Example:
     token_type_ids: list[int] | None = None
     target: int | float | list[float] | None = None
     answer: int | None = None
+    target_ids: list[int] | None = None
 
     def __len__(self) -> int:
-        return len(self.input_ids)
+        return len(self.input_ids) + len(self.target_ids or ())
+
+    @property
+    def longest(self) -> int:
+        """Tokens that `max_length` limits: of the row; of its source or target, the longer one."""
+        return max(len(self.input_ids), len(self.target_ids or ()))
+
+    @property
+    def trained_ids(self) -> list[int]:
+        """The tokens that count in the loss. The first token of a row is never predicted; that of
+        a target is, from the decoder's own start."""
+        if self.target_ids is not None:
+            return self.target_ids
+        pairs = zip(self.input_ids[1:], (self.loss_mask or [])[1:], strict=False)
+        return [token for token, counts in pairs if counts]
 
     @property
     def trained_tokens(self) -> int:
-        """Tokens that count in the loss. The first token of a row is never predicted."""
+        """What the loss of a row is divided by: tokens that count, or 1 for a label."""
+        if self.target_ids is not None:
+            return len(self.target_ids)
         return sum(self.loss_mask[1:]) if self.loss_mask is not None else 1
+
+    def beyond(self, limit: int) -> int:
+        """Tokens that are cut where a row, or a source and a target, may have `limit`."""
+        return sum(max(0, len(ids) - limit) for ids in (self.input_ids, self.target_ids or ()))
 
 
 @dataclass(slots=True)
@@ -89,8 +113,10 @@ class Renderer:
         tokenizer: a fast tokenizer.
         task: what the rows are for.
         max_length: longest row in tokens.
-        template: `chat` uses the tokenizer's chat template, `plain` joins prompt and answer.
+        template: `chat` uses the tokenizer's chat template, `plain` joins prompt and answer,
+            `seq2seq` makes a source and a target of them (`data.source_target`).
         labels: class names in the order of the model's outputs.
+        source_prefix: text before every source.
 
     Raises:
         DataError: the template cannot be used to train, with the reason.
@@ -103,6 +129,7 @@ class Renderer:
         max_length: int,
         template: str = "plain",
         labels: Sequence[str] = (),
+        source_prefix: str = "",
     ) -> None:
         self.tokenizer = tokenizer
         self.task = task
@@ -117,6 +144,9 @@ class Renderer:
                     "data.template is 'chat', but the tokenizer has no chat template. Use 'plain'."
                 )
             self.chat = ChatTemplate(tokenizer)
+        self.pairs: SourceTarget | None = None
+        if template == SOURCE_TARGET and task is Task.INSTRUCTION:
+            self.pairs = SourceTarget(tokenizer, source_prefix)
         if task.is_generative and tokenizer.eos_token_id is None:
             raise DataError(
                 "The tokenizer has no end-of-text token, so the model could never learn to stop. "
@@ -151,20 +181,21 @@ class Renderer:
         """
         if self.task is Task.TEXT:
             return Rendered(self._blocks(examples))
-        over = [e for e in examples if len(e) > self.max_length]
+        over = [e for e in examples if e.longest > self.max_length]
         if over and truncation == "error":
-            longest = max(over, key=len)
-            lost = sum(len(e) - self.max_length for e in over)
+            longest = max(over, key=lambda e: e.longest)
+            lost = sum(e.beyond(self.max_length) for e in over)
             raise DataError(
                 f"{len(over)} of {len(examples)} rows in {dataset.name or 'the data'} are longer "
                 f"than max_length={self.max_length} tokens; {lost:,} tokens at their ends would be "
-                f"cut (the longest has {len(longest):,}: {_place(dataset.records[longest.row])}). "
-                "Set data.truncation=cut to cut them, data.truncation=drop to leave those rows "
-                "out, or raise max_length where the model allows it."
+                f"cut (the longest has {longest.longest:,}: "
+                f"{_place(dataset.records[longest.row])}). Set data.truncation=cut to cut them, "
+                "data.truncation=drop to leave those rows out, or raise max_length where the model "
+                "allows it."
             )
         rendered = Rendered([])
         for example in examples:
-            if len(example) > self.max_length:
+            if example.longest > self.max_length:
                 if truncation == "drop":
                     rendered.dropped += 1
                     continue
@@ -191,6 +222,8 @@ class Renderer:
         if answer is None:
             answer = _last_answer(record)
         said = record.messages[:answer]
+        if self.pairs is not None:
+            return self.pairs.sources([said])[0], record.messages[answer].content
         segments = self._plain(said) if self.chat is None else self.chat.prompt(said)
         ids = self._ids([segments])[0]
         return self._start() + [i for piece in ids for i in piece], record.messages[answer].content
@@ -214,6 +247,8 @@ class Renderer:
     # Generative rows
 
     def _conversations(self, dataset: Dataset) -> list[Example]:
+        if self.pairs is not None:
+            return self._pairs(dataset, self.pairs)
         rows = [(i, turns) for i, record in enumerate(dataset) for turns in self._rows(record)]
         start = self._start()
         examples = []
@@ -224,6 +259,16 @@ class Renderer:
                 mask += [segment.trained] * len(tokens)
             examples.append(Example(input_ids, index, loss_mask=mask, answer=turns.answer))
         return examples
+
+    def _pairs(self, dataset: Dataset, pairs: SourceTarget) -> list[Example]:
+        """A source and a target for each answer that is trained."""
+        asked = [(i, *pair) for i, record in enumerate(dataset) for pair in pairs_of(record)]
+        sources = pairs.sources([said for _, _, said, _ in asked])
+        targets = pairs.targets([target for _, _, _, target in asked])
+        return [
+            Example(source, index, answer=answer, target_ids=target)
+            for (index, answer, _, _), source, target in zip(asked, sources, targets, strict=True)
+        ]
 
     def _rows(self, record: Record) -> list[Turns]:
         if self.chat is None:
@@ -359,8 +404,13 @@ class Renderer:
         return self.label_ids.get(str(label), -1)
 
     def _cut(self, example: Example) -> None:
-        """Cut a row to `max_length` in place; a labelled row keeps its closing special token."""
+        """Cut a row to `max_length` in place; a labelled row or a source keeps its closing special
+        token, an answer does not, or the model would learn to stop in its middle."""
         limit = self.max_length
+        if example.target_ids is not None:
+            example.target_ids = example.target_ids[:limit]
+            if len(example.input_ids) <= limit:
+                return
         if example.loss_mask is None:
             last = example.input_ids[-1]
             keep_last = last in self.tokenizer.all_special_ids

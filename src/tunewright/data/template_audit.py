@@ -65,10 +65,13 @@ def check_rendered(
     untrained: list[Place] = []
     for name, part in examples.items():
         for example in part:
-            flags = example.loss_mask or []
-            if not any(flags[1:max_length]):
+            # All of a target is trained; of a row, what its mask says behind the first token.
+            target = example.target_ids
+            flags = [True] * len(target) if target is not None else (example.loss_mask or [])[1:]
+            room = max_length if target is not None else max_length - 1
+            if not any(flags[:room]):
                 untrained.append((name, example.row))
-            elif any(flags[max_length:]):
+            elif any(flags[room:]):
                 cut.append((name, example.row))
     yield from _untrained(splits, untrained, max_length)
     yield from _cut(splits, cut, max_length)
@@ -196,9 +199,13 @@ def _never_stops(
     stops = set(renderer.stop_ids())
     train = examples.get("train", ())
     for example in train:
-        flags = example.loss_mask or []
-        pairs = zip(example.input_ids[1:max_length], flags[1:max_length], strict=True)
-        if any(on and token in stops for token, on in pairs):
+        if example.target_ids is not None:
+            trained = example.target_ids[:max_length]
+        else:
+            flags = example.loss_mask or []
+            pairs = zip(example.input_ids[1:max_length], flags[1:max_length], strict=True)
+            trained = [token for token, on in pairs if on]
+        if not stops.isdisjoint(trained):
             return
     if train:
         yield Finding(

@@ -40,8 +40,9 @@ class TokenRow:
 
     Attributes:
         part, row: where it is; rows count from 1.
-        tokens: at most `max_length`.
-        cut: tokens at its end that the model would not see.
+        tokens: at most `max_length`; of an encoder-decoder model, of its source and then of its
+            target.
+        cut: tokens at the ends that the model would not see.
     """
 
     part: str
@@ -73,7 +74,7 @@ def token_rows(
     Args:
         splits: the rows, of a task that writes text.
         tokenizer: of the model.
-        template: `chat` or `plain`.
+        template: `chat`, `plain` or `seq2seq`.
         max_length: tokens; what is beyond is counted, not shown.
         rows: how many.
     """
@@ -84,21 +85,24 @@ def token_rows(
             "train",
             sample.records[example.row].row or example.row + 1,
             tuple(_tokens(tokenizer, example, max_length)),
-            max(0, len(example) - max_length),
+            example.beyond(max_length),
         )
         for example in renderer.tokenise(sample)
     ]
 
 
 def _tokens(tokenizer: PreTrainedTokenizerFast, example: Example, max_length: int) -> list[Token]:
-    ids = example.input_ids[:max_length]
-    # The first token is given, never predicted.
+    # The first token of a row is given, never predicted.
     flags = [False, *(example.loss_mask or [])[1:]]
+    if example.target_ids is not None:
+        flags = [False] * len(example.input_ids)
+    shown = list(zip(example.input_ids, flags, strict=False))[:max_length]
+    shown_target = [(i, True) for i in (example.target_ids or [])[:max_length]]
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    texts = pieces(tokenizer, ids)
     return [
         Token(i, text, trained, i in special)
-        for i, text, trained in zip(ids, texts, flags, strict=False)
+        for part in (shown, shown_target)
+        for (i, trained), text in zip(part, pieces(tokenizer, [i for i, _ in part]), strict=True)
     ]
 
 

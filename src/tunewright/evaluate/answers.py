@@ -13,6 +13,7 @@ from tunewright.models.forward import CausalForward, LabelForward
 from tunewright.models.generate import generate
 from tunewright.models.load import Finished
 from tunewright.models.predict import Predictions, predict
+from tunewright.models.seq2seq import text_forward
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, rows done, and rows in all."""
@@ -64,7 +65,7 @@ class Work:
         task, labels = finished.settings.task, finished.settings.labels
         forward: CausalForward | LabelForward
         if task.is_generative:
-            forward = CausalForward(finished.model)
+            forward = text_forward(finished.model)
         else:
             forward = LabelForward(finished.model, finished.model.config.problem_type or "")
         found: Predictions = predict(
@@ -130,10 +131,7 @@ class Work:
     def _trained_bytes(self) -> list[int]:
         """Bytes of text, in UTF-8, that each example's losses are of."""
         texts = self.renderer.tokenizer.batch_decode(
-            [
-                [i for i, on in zip(e.input_ids[1:], (e.loss_mask or [])[1:], strict=True) if on]
-                for e in self.examples
-            ],
+            [example.trained_ids for example in self.examples],
             skip_special_tokens=True,
         )
         return [max(1, len(text.encode())) for text in texts]

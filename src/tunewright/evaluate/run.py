@@ -128,7 +128,12 @@ def evaluate(
     names = names or [n for n in metrics_for(dataset.task) if _measurable(n, settings)]
     size = batch_size or (8 if dataset.task.is_generative else 64)
     renderer = Renderer(
-        finished.tokenizer, settings.task, settings.max_length, settings.template, settings.labels
+        finished.tokenizer,
+        settings.task,
+        settings.max_length,
+        settings.template,
+        settings.labels,
+        settings.source_prefix,
     )
     examples, cut = _rendered(renderer, dataset)
     work = Work(dataset, examples, renderer, size, max_new_tokens, progress)

@@ -49,7 +49,10 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
     """PEFT's configuration of the recipe's method."""
     from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, TaskType
 
-    kind = TaskType.CAUSAL_LM if task.is_generative else TaskType.SEQ_CLS
+    kind = TaskType.SEQ_CLS
+    if task.is_generative:
+        pairs = model.config.is_encoder_decoder
+        kind = TaskType.SEQ_2_SEQ_LM if pairs else TaskType.CAUSAL_LM
     if recipe.method is FineTuningMethod.PREFIX_TUNING:
         return PrefixTuningConfig(num_virtual_tokens=recipe.num_virtual_tokens, task_type=kind)
     if recipe.method is FineTuningMethod.PROMPT_TUNING:
@@ -98,6 +101,12 @@ def check_method(facts: ModelFacts, recipe: Recipe) -> None:
     Raises:
         ModelError: says what works instead, or names the layers there are.
     """
+    virtual = recipe.method is not None and recipe.method.has_virtual_tokens
+    if virtual and facts.kind == "encoder-decoder":
+        raise ModelError(
+            f"{recipe.method} does not work with encoder-decoder models here, and {facts.folder} "
+            "is one. Use lora."
+        )
     if recipe.method is FineTuningMethod.PREFIX_TUNING and facts.kind != "decoder":
         raise ModelError(
             f"prefix_tuning needs a decoder, and {facts.folder} is an {facts.kind}: its attention "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tunewright.data.collate import IGNORED
 from tunewright.models.head_loss import head_loss, token_losses
 
-_CHECK_TOLERANCE = 0.02
+CHECK_TOLERANCE = 0.02
 """Largest relative difference allowed between the chunked loss and the model's own logits."""
 
 
@@ -51,42 +51,48 @@ class CausalForward(nn.Module):
         whole = self.model.get_base_model() if self._prompted else self.model
         theirs = torch.log_softmax(whole(input_ids=ids, use_cache=False).logits.float(), -1)
         self.model.train(training)
-        return bool((ours - theirs).abs().max() <= _CHECK_TOLERANCE * theirs.abs().max())
+        return bool((ours - theirs).abs().max() <= CHECK_TOLERANCE * theirs.abs().max())
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Sum of the losses in nats and the number of tokens they are of."""
-        target_BT = batch["labels"][:, 1:]
+        target_BT = self._targets(batch)
         counted = target_BT != IGNORED
         target_N = target_BT[counted]
         if not self.chunked:
-            logits_NV = self._logits(batch)[:, :-1][counted].float()
+            logits_NV = self._logits(batch)[counted].float()
             return nn.functional.cross_entropy(logits_NV, target_N, reduction="sum"), counted.sum()
-        hidden_ND = self._hidden(batch)[:, :-1][counted]
+        hidden_ND = self._hidden(batch)[counted]
         return head_loss(hidden_ND, self._head[0].weight, target_N), counted.sum()
 
     @torch.no_grad()
     def row_losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Per row: sum of the losses in nats [B] (float64), and tokens counted [B]."""
-        target_BT = batch["labels"][:, 1:]
+        target_BT = self._targets(batch)
         counted = target_BT != IGNORED
         rows_N = counted.nonzero()[:, 0]
         target_N = target_BT[counted]
         if self.chunked:
-            hidden_ND = self._hidden(batch)[:, :-1][counted]
+            hidden_ND = self._hidden(batch)[counted]
             losses_N = token_losses(hidden_ND, self._head[0].weight, target_N)
         else:
-            logits_NV = self._logits(batch)[:, :-1][counted]
+            logits_NV = self._logits(batch)[counted]
             losses_N = nn.functional.cross_entropy(logits_NV.float(), target_N, reduction="none")
         rows = target_BT.shape[0]
         sums_B = torch.zeros(rows, dtype=torch.float64, device=losses_N.device)
         sums_B.index_add_(0, rows_N, losses_N.double())
         return sums_B, counted.sum(1)
 
+    def _targets(self, batch: dict[str, Tensor]) -> Tensor:
+        """What each position must predict: the token after it. The last one predicts nothing."""
+        return batch["labels"][:, 1:]
+
     def _logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits of the positions of `_targets`."""
         logits: Tensor = self.model(**_inputs(batch), use_cache=self._prompted).logits
-        return logits[:, -batch["input_ids"].shape[1] :]  # not those of virtual tokens
+        return logits[:, -batch["input_ids"].shape[1] : -1]  # not those of virtual tokens
 
     def _hidden(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the head sees of the positions of `_targets`."""
         if self._prompted:
             return self._hidden_behind_virtual_tokens(batch)
         # Rows are padded on the right and attention looks left only: no token that counts can
@@ -94,7 +100,7 @@ class CausalForward(nn.Module):
         hidden: Tensor = self._network[0](
             input_ids=batch["input_ids"], use_cache=False
         ).last_hidden_state
-        return hidden
+        return hidden[:, :-1]
 
     def _hidden_behind_virtual_tokens(self, batch: dict[str, Tensor]) -> Tensor:
         """PEFT's own forward pass puts the virtual tokens in place; the head sees one token."""
@@ -106,7 +112,7 @@ class CausalForward(nn.Module):
             self.model(**_inputs(batch), logits_to_keep=1)
         finally:
             hook.remove()
-        return seen[0][:, -batch["input_ids"].shape[1] :]
+        return seen[0][:, -batch["input_ids"].shape[1] : -1]
 
 
 class LabelForward(nn.Module):

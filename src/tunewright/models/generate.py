@@ -1,4 +1,4 @@
-"""Answers of a decoder for many prompts, in batches of like length."""
+"""Answers of a model that writes for many prompts, in batches of like length."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tunewright.data.collate import length_order
+from tunewright.models.seq2seq import is_encoder_decoder
 
 
 def generate(
@@ -24,9 +25,9 @@ def generate(
     """Answers without the prompt and without special tokens: greedy, or drawn by chance.
 
     Args:
-        model: a decoder.
+        model: a decoder or an encoder-decoder model.
         tokenizer: its tokenizer.
-        prompts: token ids of each prompt.
+        prompts: token ids of each prompt, or source.
         stop_ids: tokens that end an answer.
         max_new_tokens: longest answer in tokens.
         batch_size: prompts in one batch.
@@ -40,6 +41,7 @@ def generate(
     import torch
 
     device = next(model.parameters()).device
+    pairs = is_encoder_decoder(model)
     answers = [""] * len(prompts)
     chance: dict[str, Any] = {"do_sample": False}
     if temperature > 0:
@@ -66,7 +68,9 @@ def generate(
                     eos_token_id=list(stop_ids),
                     pad_token_id=tokenizer.pad_token_id,
                 )
-            texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+            # An encoder-decoder model gives its target alone.
+            new = output if pairs else output[:, width:]
+            texts = tokenizer.batch_decode(new, skip_special_tokens=True)
             for i, text in zip(rows, texts, strict=True):
                 answers[i] = text
             if progress is not None:

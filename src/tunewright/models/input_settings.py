@@ -61,10 +61,11 @@ class InputSettings:
     Attributes:
         task: what the model was trained for.
         max_length: longest row in tokens.
-        template: `chat` or `plain` for generative tasks.
+        template: `chat`, `plain` or `seq2seq` for generative tasks.
         labels: class names in the order of the model's outputs.
         base: the base as the recipe named it.
         quantization: how the base was kept while its adapter was trained.
+        source_prefix: text before every source, for encoder-decoder models.
     """
 
     task: Task
@@ -73,6 +74,7 @@ class InputSettings:
     labels: tuple[str, ...]
     base: str
     quantization: Quantization | None = None
+    source_prefix: str = ""
 
 
 def write_settings(folder: Path, settings: InputSettings, dtype: str) -> None:
@@ -87,7 +89,8 @@ def write_settings(folder: Path, settings: InputSettings, dtype: str) -> None:
             "base": settings.base,
             "dtype": dtype,
         }
-        | ({"quantization": asdict(settings.quantization)} if settings.quantization else {}),
+        | ({"quantization": asdict(settings.quantization)} if settings.quantization else {})
+        | ({"source_prefix": settings.source_prefix} if settings.source_prefix else {}),
     )
 
 
@@ -105,6 +108,7 @@ def read_settings(folder: Path) -> InputSettings | None:
         tuple(content["labels"]),
         content["base"],
         Quantization(**kept) if kept else None,
+        content.get("source_prefix", ""),
     )
 
 

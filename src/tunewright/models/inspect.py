@@ -12,6 +12,9 @@ from tunewright.errors import ModelError
 
 Kind = Literal["encoder", "decoder", "encoder-decoder"]
 
+UNBOUNDED = 1_000_000
+"""Tokens that a model without positions of its own takes: as many as there is memory for."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -22,7 +25,8 @@ class ModelFacts:
         kind: encoder, decoder or encoder-decoder.
         architecture: the `model_type` of its configuration.
         parameters: number of weights in the files (an adapter's folder counts the adapter).
-        max_length: longest input in tokens.
+        max_length: longest input in tokens; `UNBOUNDED` where positions are relative. An
+            encoder-decoder model may have so many in its source, and in its target.
         hidden_size, layers, vocabulary: sizes of the network.
         weight_bytes: size of the weights on disk.
         is_adapter: the folder holds a PEFT adapter, not a whole model.
@@ -75,12 +79,23 @@ def inspect_model(folder: Path) -> ModelFacts:
         _kind(config),
         str(config.get("model_type", "unknown")),
         parameters,
-        int(config.get("max_position_embeddings") or config.get("n_positions") or 512),
+        _longest(config),
         int(config.get("hidden_size") or config.get("d_model") or config.get("n_embd") or 0),
-        int(config.get("num_hidden_layers") or config.get("n_layer") or 0),
+        int(next((config[key] for key in _LAYERS if config.get(key)), 0)),
         int(config.get("vocab_size") or 0),
         size,
     )
+
+
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers")
+_POSITIONS = ("max_position_embeddings", "max_decoder_position_embeddings", "n_positions")
+
+
+def _longest(config: dict[str, Any]) -> int:
+    """Tokens that the network has positions for."""
+    if config.get("is_encoder_decoder") and config.get("relative_attention_num_buckets"):
+        return UNBOUNDED  # T5 and its kin; their `n_positions` is only what they were trained on
+    return int(next((config[key] for key in _POSITIONS if config.get(key)), 512))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -99,13 +114,18 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
+_EMBEDS = ("shared", "relative_attention_bias")
+"""Embeddings of encoder-decoder models that are not called so."""
+
+
 def linear_layers(folder: Path) -> set[str]:
     """Last names of the modules with a weight matrix, embeddings left out."""
     names = set()
     for file in sorted(folder.glob("model*.safetensors")):
         for tensor, facts in _header(file).items():
             module, _, kind = tensor.rpartition(".")
-            if kind == "weight" and len(facts["shape"]) == 2 and "embed" not in module:
+            embeds = "embed" in module or module.endswith(_EMBEDS)
+            if kind == "weight" and len(facts["shape"]) == 2 and not embeds:
                 names.add(module.rpartition(".")[2])
     return names
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunewright.config.task import Task
+from tunewright.data.layout import pick_template
 from tunewright.errors import ModelError
 from tunewright.models.catalogue import model_folder
 from tunewright.models.input_settings import (
@@ -106,18 +107,9 @@ def load_base(
     Raises:
         ModelError: the base cannot do the task.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    if facts.kind == "encoder-decoder":
-        raise ModelError(
-            f"{facts.folder} is an encoder-decoder model ({facts.architecture}). Give an encoder "
-            "for classification and regression, or a decoder for text."
-        )
-    if task.is_generative and facts.kind != "decoder":
-        raise ModelError(
-            f"{facts.folder} is an encoder ({facts.architecture}); task {task.value!r} needs a "
-            "decoder such as smollm2-135m-instruct. For labels use task: classification."
-        )
+    check_task(facts, task)
     common: dict[str, Any] = {
         "dtype": dtype,
         "use_safetensors": True,
@@ -128,7 +120,7 @@ def load_base(
         common["quantization_config"] = quantization.for_transformers(dtype)
         common["device_map"] = {"": str(device or "cpu")}
     if task.is_generative:
-        return _from_pretrained(AutoModelForCausalLM, facts.folder, common)
+        return _from_pretrained(_writer(facts), facts.folder, common)
     outputs = 1 if task is Task.REGRESSION else len(labels)
     common |= {
         "num_labels": outputs,
@@ -144,6 +136,42 @@ def load_base(
     if model.config.pad_token_id is None:
         model.config.pad_token_id = load_tokenizer(facts.folder).pad_token_id
     return model
+
+
+def check_task(facts: ModelFacts, task: Task) -> None:
+    """Refuse a base that cannot do a task. Loads no weights.
+
+    Raises:
+        ModelError: says which kind of model can.
+    """
+    if facts.kind == "encoder-decoder" and task is not Task.INSTRUCTION:
+        raise ModelError(
+            f"{facts.folder} is an encoder-decoder model ({facts.architecture}), which turns a "
+            f"source into a target: task instruction. Task {task.value!r} needs "
+            f"{'a decoder' if task is Task.TEXT else 'an encoder or a decoder'}."
+        )
+    if facts.kind == "encoder-decoder":
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as KNOWN,
+        )
+
+        if facts.architecture not in KNOWN:
+            raise ModelError(
+                f"{facts.folder} is a {facts.architecture} model, which does not turn text into "
+                f"text. Encoder-decoder models that do: {', '.join(sorted(KNOWN)[:8])} and others."
+            )
+    if task.is_generative and facts.kind == "encoder":
+        raise ModelError(
+            f"{facts.folder} is an encoder ({facts.architecture}); task {task.value!r} needs a "
+            "decoder such as smollm2-135m-instruct. For labels use task: classification."
+        )
+
+
+def _writer(facts: ModelFacts) -> Any:
+    """The class that loads a model that writes text."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM if facts.kind == "encoder-decoder" else AutoModelForCausalLM
 
 
 def _from_pretrained(auto: Any, folder: Path, options: dict[str, Any]) -> PreTrainedModel:
@@ -178,7 +206,7 @@ def load_finished(
     Raises:
         ModelError: no such model, or it does not fit the task.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
     folder = model_folder(name)
     facts = inspect_model(folder)
@@ -189,7 +217,7 @@ def load_finished(
             "data of its own task."
         )
     generative = settings.task.is_generative
-    auto = AutoModelForCausalLM if generative else AutoModelForSequenceClassification
+    auto = _writer(facts) if generative else AutoModelForSequenceClassification
     if facts.is_adapter:
         from peft import PeftModel
 
@@ -234,6 +262,9 @@ def _guess_settings(name: str, folder: Path, facts: ModelFacts, task: Task | Non
         found = next((t for t, p in _PROBLEM.items() if p == problem), Task.CLASSIFICATION)
         if found is Task.REGRESSION or len(labels) == 1:
             found, labels = Task.REGRESSION, ()
+    elif facts.kind == "encoder-decoder":
+        check_task(facts, Task.INSTRUCTION)
+        found = Task.INSTRUCTION
     elif facts.kind == "decoder":
         found = task if task is not None and task.is_generative else Task.INSTRUCTION
     else:
@@ -242,7 +273,7 @@ def _guess_settings(name: str, folder: Path, facts: ModelFacts, task: Task | Non
             "first: `tunewright init --data FILE`, then `tunewright train`."
         )
     tokenizer = load_tokenizer(folder)
-    template = "chat" if getattr(tokenizer, "chat_template", None) else "plain"
+    template = pick_template("auto", tokenizer, found, facts.kind)
     return InputSettings(found, min(facts.max_length, 1024), template, labels, name)
 
 

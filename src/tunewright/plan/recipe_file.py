@@ -44,7 +44,7 @@ def recipe_text(
     lines += [_line("task", recipe["task"]), _line("model", recipe["model"])]
     lines.append("data:")
     for key, value in recipe["data"].items():
-        if value in ({}, None) or (key == "template" and value == "auto"):
+        if value in ({}, None, "") or (key == "template" and value == "auto"):
             continue
         if key == "balance" and value == "none":
             if key in data_comments:

@@ -33,6 +33,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     from accelerate import Accelerator
 
     from tunewright.models.forward import CausalForward, LabelForward
+    from tunewright.models.seq2seq import text_forward
 
     recipe, task = prepared.recipe, prepared.task
     limit_threads()
@@ -63,7 +64,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     forward: CausalForward | LabelForward
     if task.is_generative:
         _set_stop_tokens(model, prepared)
-        forward = CausalForward(model)
+        forward = text_forward(model)
     else:
         forward = LabelForward(
             model,
@@ -142,7 +143,9 @@ def _load_weights(model: Any, source: Path) -> None:
     for file in sorted(source.glob("model*.safetensors")):
         tensors |= load_file(file)
     missing, unexpected = model.load_state_dict(tensors, strict=False)
-    tied = set(getattr(model, "_tied_weights_keys", None) or ())
+    # Positions that are computed, not learned, are not saved (Marian).
+    lists = ("_tied_weights_keys", "all_tied_weights_keys", "_keys_to_ignore_on_save")
+    tied = {key for name in lists for key in getattr(model, name, None) or ()}
     if unexpected or set(missing) - tied:
         raise ArtifactError(
             f"{source} does not fit the model: missing {sorted(set(missing) - tied)[:3]}, "

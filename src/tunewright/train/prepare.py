@@ -22,6 +22,7 @@ from tunewright.data.balance import (
     said_of_balance,
     said_of_weights,
 )
+from tunewright.data.layout import pick_template
 from tunewright.data.records import Dataset, Splits
 from tunewright.data.render import Example, Rendered, Renderer
 from tunewright.data.sources import load_splits
@@ -31,7 +32,7 @@ from tunewright.models.adapters import check_method
 from tunewright.models.catalogue import model_folder
 from tunewright.models.input_settings import InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
-from tunewright.models.load import load_tokenizer, pick_device
+from tunewright.models.load import check_task, load_tokenizer, pick_device
 from tunewright.plan.settings import choose_settings, measure_machine
 from tunewright.train.validate import metrics_in_training
 
@@ -79,6 +80,7 @@ class Prepared:
             tuple(self.labels),
             self.recipe.model,
             _quantization(self.recipe),
+            self.recipe.data.source_prefix,
         )
 
 
@@ -111,17 +113,17 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
         )
     splits = _sampled(splits, recipe)
     task = splits.task
+    check_task(facts, task)
     _check_data(splits)
     labels = splits.train.labels
     trained, told = _trained_rows(splits.train, recipe)
     tokenizer = load_tokenizer(facts.folder)
-    template = recipe.data.template
-    if template == "auto":
-        template = "chat" if tokenizer.chat_template and task is Task.INSTRUCTION else "plain"
-    renderer = Renderer(tokenizer, task, facts.max_length, template, labels)
+    prefix = recipe.data.source_prefix
+    template = pick_template(recipe.data.template, tokenizer, task, facts.kind, prefix)
+    renderer = Renderer(tokenizer, task, facts.max_length, template, labels, prefix)
     train = renderer.tokenise(trained)
     held_out = [
-        len(example)
+        example.longest
         for part in (splits.validation, splits.test)
         for example in renderer.tokenise(part)
     ]
@@ -211,7 +213,7 @@ def _class_weights(
 def _training_lengths(train: list[Example], task: Task, recipe: Recipe) -> list[int]:
     """Tokens of each training row; long plain texts count as blocks of 512."""
     if task is not Task.TEXT:
-        return [len(example) for example in train]
+        return [example.longest for example in train]
     block = recipe.max_length or 512
     return [
         min(block, len(example) - start)
