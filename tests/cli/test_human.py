@@ -122,6 +122,10 @@ def test_equal_answers_are_not_asked_and_names_of_raters_are_names(tmp_path: Pat
         first = ballot.current
         ballot.skip()
         assert ballot.current is not first
+    with pytest.raises(DataError, match="answer every prompt alike"), open_ballot(
+        tmp_path, rows[2:], "anna"
+    ):  # fmt: skip
+        raise AssertionError
     with pytest.raises(ConfigError, match="not a name"), open_ballot(tmp_path, rows, "../x"):
         raise AssertionError
 
@@ -137,7 +141,7 @@ def test_the_command_asks_in_turn_and_goes_on(
 
     other = tmp_path / "other"
     model = AutoModelForCausalLM.from_pretrained(tiny_decoder)
-    model.model.embed_tokens.weight.data.mul_(-1)
+    model.model.embed_tokens.weight.data = model.model.embed_tokens.weight.data.roll(7, 0)
     model.save_pretrained(other)
     AutoTokenizer.from_pretrained(tiny_decoder).save_pretrained(other)
     folder = tmp_path / "votes of people"

@@ -14,6 +14,7 @@ from runs import train
 from tunewright.cli.app import run
 from tunewright.config.recipe import Recipe
 from tunewright.errors import ConfigError, DataError
+from tunewright.evaluate import forgetting
 from tunewright.evaluate.forgetting import measure_forgetting
 from tunewright.evaluate.probe_rows import CHECKS, follows, load_probes
 from tunewright.evaluate.report_blocks import forgetting_table
@@ -72,6 +73,11 @@ def test_a_users_pairs_and_texts_take_the_place_of_the_packages(write_rows: Any)
         load_probes(texts)
     with pytest.raises(DataError, match="There is no file"):
         load_probes("no-such-file")
+
+
+@pytest.fixture(autouse=True)
+def _short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forgetting, "_ANSWER_TOKENS", 4)
 
 
 @pytest.fixture(scope="module")

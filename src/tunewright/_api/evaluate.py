@@ -60,6 +60,8 @@ class EvaluationConfig:
         num_samples: score only the first so many rows.
         device: `auto`, `cpu`, `cuda` or `mps`.
         metadata: kept with the results.
+        pass_function: called with (row, answer), says whether the answer passes; `pass_rate` is
+            then the first metric.
         slices: columns to score parts of the rows by. None: length, label, language, source and
             every column of few values.
         against: an earlier model to compare with.
@@ -79,6 +81,7 @@ class EvaluationConfig:
     num_samples: int | None = None
     device: str = "auto"
     metadata: dict[str, Any] = field(default_factory=dict)
+    pass_function: Callable[[dict[str, Any], Any], bool] | None = None
     slices: Sequence[str] | None = None
     against: str | None = None
     forgetting: bool = False
@@ -159,6 +162,7 @@ class ModelEvaluator:
                 batch_size=config.batch_size,
                 max_length=config.max_length,
                 device=config.device,
+                passes=config.pass_function,
                 slices=config.slices,
                 against=config.against,
                 forgetting=config.forgetting,

@@ -30,6 +30,14 @@ def evaluate(
         typer.Option(help="Rows to score. Default: the rows the run held out."),
     ] = None,
     metric: Metrics = None,
+    passes: Annotated[
+        str | None,
+        typer.Option(
+            "--pass",
+            metavar="FILE.py:FUNCTION",
+            help="Your function(row, answer) that says True where an answer passes.",
+        ),
+    ] = None,
     train_data: Annotated[
         str | None,
         typer.Option(help="Rows the model was tuned on, for baselines. Default: the run's own."),
@@ -98,12 +106,14 @@ def evaluate(
         scores_table,
         stage_progress,
     )
+    from tunewright.evaluate.passes import load_passes
 
     console = make_console(quiet=as_json)
     if human:
         _refuse_beside_human(
             {
                 "--metric": metric,
+                "--pass": passes,
                 "--train-data": train_data,
                 "--no-baselines": not baselines,
                 "--slice": slices,
@@ -151,6 +161,7 @@ def evaluate(
             with_baselines=baselines,
             slices=slices,
             against=against,
+            passes=load_passes(passes) if passes else None,
             forgetting=forgetting,
             probe_pairs=probe_pairs,
             probe_text=probe_text,

@@ -212,11 +212,17 @@ def open_ballot(folder: Path, rows: Sequence[Answered], rater: str) -> Iterator[
 
     Raises:
         ConfigError: the rater's name is no name of a file.
+        DataError: both models answer every prompt alike.
         ArtifactError: the same rater judges in another process.
     """
     if not re.fullmatch(r"[\w-][\w.-]*", rater):
         raise ConfigError(f"--rater {rater!r} is not a name of letters, digits, dots and dashes.")
     asked = [row for row in rows if row.model.strip() != row.other.strip()]
+    if not asked:
+        raise DataError(
+            "Both models answer every prompt alike, so there is nothing to judge. Compare other "
+            "models, or ask more."
+        )
     with LineFile(folder / VOTES / f"{rater}.jsonl", list(_WORTH)) as votes:
         judged = {vote["item"] for vote in votes.lines}
         waiting = [row for row in asked if row.item not in judged]

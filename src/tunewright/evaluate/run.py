@@ -21,6 +21,7 @@ from tunewright.data.render import Example, Renderer
 from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate.answers import Answers, Progress, Work
 from tunewright.evaluate.forgetting import measure_forgetting, require_tuned_text
+from tunewright.evaluate.passes import PASS_RATE, Passes
 from tunewright.evaluate.probe_rows import Probes
 from tunewright.evaluate.references import add_baselines, add_previous
 from tunewright.evaluate.slices import find_slices, slice_metric
@@ -93,6 +94,7 @@ def evaluate(
     slices: Sequence[str] | None = None,
     against: str | None = None,
     probes: Probes | None = None,
+    passes: Passes | None = None,
     notes: Sequence[str] = (),
     batch_size: int | None = None,
     max_length: int | None = None,
@@ -113,6 +115,7 @@ def evaluate(
             language, source and every column of few values.
         against: an earlier model of the same task, which becomes the baseline `previous`.
         probes: rows that show what tuning cost (`load_probes`). Default: that is not measured.
+        passes: says of a row and the answer to it whether it passes; `pass_rate` then comes first.
         notes: what a reader must know about the rows; kept with the result.
         batch_size: rows in one pass. Default: 64, or 8 for generative tasks.
         max_length: longest row in tokens. Default: what the model was trained with.
@@ -129,6 +132,10 @@ def evaluate(
     began = time.monotonic()
     limit_threads()
     names = check_metrics(metrics or (), dataset.task)
+    if PASS_RATE in names and passes is None:
+        raise ConfigError("Metric 'pass_rate' needs a function that says what passes: --pass.")
+    if passes is not None and dataset.task is Task.TEXT:
+        raise ConfigError("Rows of plain text have no answers that a function could pass.")
     if len(dataset) == 0:
         raise DataError("There is no row to evaluate on. Check the source and its splits.")
     finished = load_finished(model, dataset.task, device=device, max_length=max_length)
@@ -137,12 +144,14 @@ def evaluate(
     settings = finished.settings
     _check_labels(dataset, settings.labels)
     names = names or [n for n in metrics_for(dataset.task) if _measurable(n, settings)]
+    if passes is not None:
+        names = [PASS_RATE, *(name for name in names if name != PASS_RATE)]
     size = batch_size or (8 if dataset.task.is_generative else 64)
     renderer = Renderer(
         finished.tokenizer, settings.task, settings.max_length, settings.template, settings.labels
     )
     examples, cut = _rendered(renderer, dataset)
-    work = Work(dataset, examples, renderer, size, max_new_tokens, progress)
+    work = Work(dataset, examples, renderer, size, max_new_tokens, progress, passes)
     answer_began = time.monotonic()
     answers = work.answers(finished, names, "Scoring the model")
     answer_seconds = time.monotonic() - answer_began

@@ -47,6 +47,7 @@ _MEANS = frozenset(
         "log_loss",
         "exact_match",
         "numeric_match",
+        "pass_rate",
         "rouge1",
         "rouge2",
         "rougeL",

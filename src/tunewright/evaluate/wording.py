@@ -27,6 +27,7 @@ _METRICS = {
     "mcc": "Matthews correlation",
     "micro_f1": "micro-F1",
     "mse": "mean squared error",
+    "pass_rate": "pass rate",
     "pearson": "Pearson correlation",
     "r2": "R²",
     "rmse": "root mean squared error",
