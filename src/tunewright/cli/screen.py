@@ -168,8 +168,8 @@ def comparison_lines(evaluation: Mapping[str, Any]) -> list[str]:
 
 def finding_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """Sentences on the parts of the rows that the model is worse on, and on what it forgot."""
-    lost = evaluation["forgetting"] or {}
-    slices = (evaluation["slices"] or {}).get("verdict", [])
+    lost = evaluation.get("forgetting") or {}
+    slices = (evaluation.get("slices") or {}).get("verdict", [])
     return [*slices, *lost.get("verdict", []), *lost.get("notes", [])]
 
 
