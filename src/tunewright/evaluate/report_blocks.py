@@ -58,7 +58,7 @@ def slice_table(found: Mapping[str, Any]) -> Table:
         for one in slices
     ]
     score = f"{wording.metric_name(found['metric'])} {'↓' if found['better'] == 'lower' else '↑'}"
-    columns = ["Slice by", "Value", "Rows", score, "On the rest", "Corrected", ""]
+    columns = ["Slice by", "Value", "Rows", score, "On the rest", "p, corrected", ""]
     return Table(columns, rows, tuple(range(len(worse))))
 
 
@@ -94,6 +94,6 @@ def forgetting_table(found: Mapping[str, Any]) -> Table:
         ]
         for name, probe in probes.items()
     ]
-    columns = ["Probe", "Metric", "Rows", "Before", "After", "Change", "Corrected", ""]
+    columns = ["Probe", "Metric", "Rows", "Before", "After", "Change", "p, corrected", ""]
     worse = [i for i, probe in enumerate(probes.values()) if probe["status"] == "forgotten"]
     return Table(columns, rows, tuple(worse))
