@@ -52,6 +52,7 @@ def test_a_stopped_demo_goes_on_and_ends_with_the_report(tmp_path: Path) -> None
         "majority",
         "tfidf_logistic",
         "embedding_logistic",
+        "embedding_knn",
     }
     base = found["evaluations"][1]["baselines"]["base"]["metrics"]["perplexity"]["value"]
     assert found["evaluations"][1]["metrics"]["perplexity"]["value"] < base

@@ -26,6 +26,8 @@ from tunewright.errors import ArtifactError, DataError, ModelError, TunewrightEr
 from tunewright.evaluate.answers import Progress
 from tunewright.evaluate.leakage import leaked_rows, said_of_leakage
 from tunewright.evaluate.paired_models import add_paired_tests
+from tunewright.evaluate.people import Answered, make_answers
+from tunewright.evaluate.probe_rows import load_probes
 from tunewright.evaluate.report import ReportPaths, Section, write_report
 from tunewright.evaluate.run import EVALUATION, Evaluation, check_metrics, evaluate
 from tunewright.models.catalogue import CATALOGUE
@@ -145,6 +147,9 @@ def evaluate_model(
     train_source: str | None = None,
     output_dir: Path | None = None,
     progress: Progress | None = None,
+    forgetting: bool = False,
+    probe_pairs: str | None = None,
+    probe_text: str | None = None,
     **options: Any,
 ) -> Evaluation:
     """Score a model; see `tunewright.evaluate.run.evaluate` for the options.
@@ -159,10 +164,14 @@ def evaluate_model(
         train_source: the rows the model was tuned on, where the folder does not say.
         output_dir: where to write the results.
         progress: told how far the work is.
+        forgetting: also measure what tuning cost, by probes before and after.
+        probe_pairs, probe_text: files of your own for the probes; each asks for them.
 
     Raises:
         DataError: no rows were given and the model's folder has none.
     """
+    if forgetting or probe_pairs or probe_text:
+        options["probes"] = load_probes(probe_pairs, probe_text)
     trained_on = run_data(Path(model).expanduser())
     dataset = _choose_rows(model, source, trained_on, task, columns)
     if num_samples is not None and num_samples < len(dataset):
@@ -189,6 +198,31 @@ def evaluate_model(
         progress=progress,
         **options,
     )
+
+
+def human_answers(
+    model: str,
+    other: str | None,
+    folder: Path,
+    source: str | None = None,
+    *,
+    task: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    num_samples: int | None = None,
+    **options: Any,
+) -> list[Answered]:
+    """What two models answer, for people to judge; see `tunewright.evaluate.people.make_answers`.
+
+    Args:
+        model: what to judge.
+        other: what it is compared with. Default: what it was tuned from.
+        folder: where answers and votes are kept.
+        source, task, columns: of the prompts, as in `evaluate_model`.
+        num_samples: the first so many rows. Default: 50.
+    """
+    rows = rows_to_score(model, source, task=task, columns=columns)
+    rows = rows.select(range(min(len(rows), num_samples or 50)))
+    return make_answers(model, other, rows, folder, **options)
 
 
 def rows_to_score(

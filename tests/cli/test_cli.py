@@ -54,7 +54,12 @@ def test_train_evaluate_and_compare(
     found = answer(capsys, "evaluate", "run", "--output", "scores")
     rows = found["n"]
     assert 10 <= rows <= 14  # a fifth of 60, near copies kept together
-    assert {"majority", "tfidf_logistic", "embedding_logistic"} == set(found["baselines"])
+    assert set(found["baselines"]) == {
+        "majority",
+        "tfidf_logistic",
+        "embedding_logistic",
+        "embedding_knn",
+    }
     first = found["metrics"]["macro_f1"]
     assert first["low"] <= first["value"] <= first["high"]
     assert set(found["comparison"]["majority"]) >= {"difference", "low", "high", "p", "verdict"}

@@ -37,6 +37,8 @@ def random_rows(name: str, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
             for _ in range(2)
         ]
         return side[0], [r if rng.random() < 0.3 else p for r, p in zip(*side, strict=True)]
+    if needs == "passes":
+        return [True] * n, (rng.random(n) < 0.7).tolist()
     sizes = rng.integers(5, 50, n)
     return sizes, sizes * rng.gamma(9, 0.25, n)
 

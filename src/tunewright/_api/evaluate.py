@@ -60,6 +60,13 @@ class EvaluationConfig:
         num_samples: score only the first so many rows.
         device: `auto`, `cpu`, `cuda` or `mps`.
         metadata: kept with the results.
+        pass_function: called with (row, answer), says whether the answer passes; `pass_rate` is
+            then the first metric.
+        slices: columns to score parts of the rows by. None: length, label, language, source and
+            every column of few values.
+        against: an earlier model to compare with.
+        forgetting: measure what tuning cost, by probes before and after (models of text only).
+        probe_pairs, probe_text: files of your own for the probes.
     """
 
     model_path: str
@@ -74,6 +81,12 @@ class EvaluationConfig:
     num_samples: int | None = None
     device: str = "auto"
     metadata: dict[str, Any] = field(default_factory=dict)
+    pass_function: Callable[[dict[str, Any], Any], bool] | None = None
+    slices: Sequence[str] | None = None
+    against: str | None = None
+    forgetting: bool = False
+    probe_pairs: str | None = None
+    probe_text: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
@@ -149,6 +162,12 @@ class ModelEvaluator:
                 batch_size=config.batch_size,
                 max_length=config.max_length,
                 device=config.device,
+                passes=config.pass_function,
+                slices=config.slices,
+                against=config.against,
+                forgetting=config.forgetting,
+                probe_pairs=config.probe_pairs,
+                probe_text=config.probe_text,
             ).to_dict()
         if config.custom_evaluation_function is not None:
             found["custom"] = self._custom()

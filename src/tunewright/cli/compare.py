@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from tunewright.cli.options import Columns, Device, Json, Metrics, Task, column_mapping
+from tunewright.cli.options import (
+    BatchSize,
+    Columns,
+    Device,
+    Json,
+    MaxLength,
+    MaxNewTokens,
+    Metrics,
+    Samples,
+    Slices,
+    Task,
+    column_mapping,
+)
 
 
 def compare(
@@ -17,18 +29,23 @@ def compare(
     output: Annotated[
         Path, typer.Option(help="Markdown report; an HTML one is written beside it.")
     ] = Path("comparison_report.md"),
-    num_samples: Annotated[
-        int | None, typer.Option(min=1, help="Score only the first so many rows.")
-    ] = None,
+    slices: Slices = None,
+    num_samples: Samples = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
+    max_new_tokens: MaxNewTokens = 256,
     task: Task = "auto",
     column: Columns = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Score several models on the same rows and write a report."""
+    from rich.markup import escape
+
     from tunewright import pipeline
     from tunewright.cli.screen import (
         comparison_lines,
+        finding_lines,
         make_console,
         print_json,
         scores_table,
@@ -47,6 +64,10 @@ def compare(
             progress=progress,
             metrics=metric,
             num_samples=num_samples,
+            slices=slices,
+            batch_size=batch_size,
+            max_length=max_length,
+            max_new_tokens=max_new_tokens,
             task=task,
             columns=column_mapping(column),
             device=device,
@@ -61,8 +82,8 @@ def compare(
                 console.print(f"  [red]failed:[/] {found['error']}")
             else:
                 console.print(scores_table(found))
-                for line in comparison_lines(found):
-                    console.print(f"  {line}")
+                for line in [*comparison_lines(found), *finding_lines(found)]:
+                    console.print(f"  {escape(line)}")
         console.print(f"The report is in {output}.")
     if all("error" in found for found in results):
         raise WorkError("No model could be scored; the reasons are above.")

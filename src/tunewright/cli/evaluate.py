@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from tunewright.cli.options import Columns, Device, Json, Metrics, Task, column_mapping
+from tunewright.cli.options import (
+    BatchSize,
+    Columns,
+    Device,
+    Json,
+    MaxLength,
+    MaxNewTokens,
+    Metrics,
+    Samples,
+    Slices,
+    Task,
+    column_mapping,
+)
+from tunewright.errors import ConfigError
 
 
 def evaluate(
@@ -17,6 +30,14 @@ def evaluate(
         typer.Option(help="Rows to score. Default: the rows the run held out."),
     ] = None,
     metric: Metrics = None,
+    passes: Annotated[
+        str | None,
+        typer.Option(
+            "--pass",
+            metavar="FILE.py:FUNCTION",
+            help="Your function(row, answer) that says True where an answer passes.",
+        ),
+    ] = None,
     train_data: Annotated[
         str | None,
         typer.Option(help="Rows the model was tuned on, for baselines. Default: the run's own."),
@@ -24,20 +45,48 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option(help="Measure the base and trivial baselines too.")
     ] = True,
-    num_samples: Annotated[
-        int | None, typer.Option(min=1, help="Score only the first so many rows.")
+    slices: Slices = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="An earlier model to compare with: what was fixed, what broke."),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows in one pass. Default: 64, or 8 for text.")
+    forgetting: Annotated[
+        bool,
+        typer.Option(
+            "--forgetting", help="Of models that write text: what tuning cost, by probes."
+        ),
+    ] = False,
+    probe_pairs: Annotated[
+        str | None,
+        typer.Option(help="Minimal pairs of your own (columns good, bad) for --forgetting."),
     ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=2, help="Longest row in tokens. Default: as in training.")
+    probe_text: Annotated[
+        str | None, typer.Option(help="General text of your own for --forgetting.")
     ] = None,
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Longest generated answer in tokens.")
-    ] = 256,
+    human: Annotated[
+        bool,
+        typer.Option(
+            "--human",
+            help="Judge answers blind, beside those of --against or of the base. Goes on later.",
+        ),
+    ] = False,
+    rater: Annotated[
+        str | None, typer.Option(help="Who judges with --human. Default: rater.")
+    ] = None,
+    num_samples: Samples = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
+    max_new_tokens: MaxNewTokens = 256,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for evaluation.json and predictions.jsonl.")
+        Path | None,
+        typer.Option(
+            help="Folder for evaluation.json and predictions.jsonl. With --human, of the votes; "
+            "default: human."
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Markdown report to write; an HTML one is written beside it."),
     ] = None,
     task: Task = "auto",
     column: Columns = None,
@@ -45,16 +94,59 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a model, with 95 % intervals and beside baselines."""
+    from rich.markup import escape
+
     from tunewright import pipeline
+    from tunewright.cli.human import judge, say_result
     from tunewright.cli.screen import (
         comparison_lines,
+        finding_lines,
         make_console,
         print_json,
         scores_table,
         stage_progress,
     )
+    from tunewright.evaluate.passes import load_passes
 
     console = make_console(quiet=as_json)
+    if human:
+        _refuse_beside_human(
+            {
+                "--metric": metric,
+                "--pass": passes,
+                "--train-data": train_data,
+                "--no-baselines": not baselines,
+                "--slice": slices,
+                "--forgetting": forgetting,
+                "--probe-pairs": probe_pairs,
+                "--probe-text": probe_text,
+                "--max-length": max_length,
+                "--report": report,
+            }
+        )
+        folder = output or Path("human")
+        with stage_progress(console) as progress:
+            rows = pipeline.human_answers(
+                model,
+                against,
+                folder,
+                data,
+                task=task,
+                columns=column_mapping(column),
+                num_samples=num_samples,
+                batch_size=batch_size or 8,
+                max_new_tokens=max_new_tokens,
+                device=device,
+                progress=progress,
+            )
+        judged = judge(folder, rows, rater or "rater", console, as_json)
+        if as_json:
+            print_json(judged or {"votes": {}})
+        else:
+            say_result(judged, folder, console)
+        return
+    if rater is not None:
+        raise ConfigError("--rater names who judges; it needs --human.")
     with stage_progress(console) as progress:
         found = pipeline.evaluate_model(
             model,
@@ -67,14 +159,36 @@ def evaluate(
             progress=progress,
             metrics=metric,
             with_baselines=baselines,
+            slices=slices,
+            against=against,
+            passes=load_passes(passes) if passes else None,
+            forgetting=forgetting,
+            probe_pairs=probe_pairs,
+            probe_text=probe_text,
             batch_size=batch_size,
             max_length=max_length,
             max_new_tokens=max_new_tokens,
             device=device,
         ).to_dict()
+    if report is not None:
+        from tunewright.evaluate.report import write_comparison
+
+        write_comparison([found], report)
     if as_json:
         print_json(found)
         return
     console.print(scores_table(found))
-    for line in [*comparison_lines(found), *found["notes"]]:
-        console.print(f"  {line}")
+    for line in [*comparison_lines(found), *finding_lines(found), *found["notes"]]:
+        console.print(f"  {escape(line)}")
+    if report is not None:
+        console.print(f"The report is in {report}.")
+
+
+def _refuse_beside_human(options: dict[str, object]) -> None:
+    """Refuse options that a session of judging has no use for."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ConfigError(
+            f"--human asks people and measures nothing else, so {given[0]} has no meaning beside "
+            "it. Leave it out, or evaluate in a call of its own."
+        )

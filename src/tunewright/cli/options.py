@@ -28,6 +28,28 @@ Metrics = Annotated[
     list[str] | None,
     typer.Option("--metric", help="Metric to measure. May be repeated. Default: the task's own."),
 ]
+Samples = Annotated[
+    int | None, typer.Option("--num-samples", min=1, help="Score only the first so many rows.")
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="Rows in one pass. Default: 64, or 8 for text."),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option("--max-length", min=2, help="Longest row in tokens. Default: as in training."),
+]
+MaxNewTokens = Annotated[
+    int, typer.Option("--max-new-tokens", min=1, help="Longest generated answer in tokens.")
+]
+Slices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slice",
+        help="Score parts of the rows by length, label, language, source or a column. May be "
+        "repeated. Default: all that have few values.",
+    ),
+]
 
 
 def column_mapping(words: list[str] | None) -> dict[str, str]:

@@ -18,11 +18,14 @@ def run(
     """Train (or finish, or reuse), evaluate, write the report."""
     from pathlib import Path
 
+    from rich.markup import escape
+
     from tunewright import pipeline
     from tunewright.checking import require_sound
     from tunewright.cli.screen import (
         TrainingScreen,
         comparison_lines,
+        finding_lines,
         findings_table,
         make_console,
         print_json,
@@ -63,6 +66,6 @@ def run(
         )
         return
     console.print(scores_table(scores))
-    for line in comparison_lines(scores):
-        console.print(f"  {line}")
+    for line in [*comparison_lines(scores), *finding_lines(scores)]:
+        console.print(f"  {escape(line)}")
     console.print(f"The report is in {report.html}.")

@@ -166,6 +166,13 @@ def comparison_lines(evaluation: Mapping[str, Any]) -> list[str]:
     return [f"Against {name}: {found['verdict']}" for name, found in comparison.items()]
 
 
+def finding_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """Sentences on the parts of the rows that the model is worse on, and on what it forgot."""
+    lost = evaluation.get("forgetting") or {}
+    slices = (evaluation.get("slices") or {}).get("verdict", [])
+    return [*slices, *lost.get("verdict", []), *lost.get("notes", [])]
+
+
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
     """What an audit found, worst first."""
     colours = {"error": "red", "warning": "yellow", "info": "dim"}

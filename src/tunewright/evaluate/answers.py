@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Record
 from tunewright.data.render import Example, Renderer
+from tunewright.evaluate.passes import Passes, passed
 from tunewright.metrics import estimate, get_metric
 from tunewright.models.forward import CausalForward, LabelForward
 from tunewright.models.generate import generate
@@ -15,6 +17,8 @@ from tunewright.models.load import Finished
 from tunewright.models.predict import Predictions, predict
 from tunewright.models.seq2seq import text_forward
 
+_OF_TEXTS = ("texts", "passes")
+"""What metrics need that look at generated answers."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, rows done, and rows in all."""
 
@@ -49,6 +53,7 @@ class Work:
     batch_size: int
     max_new_tokens: int
     progress: Progress | None
+    passes: Passes | None = None
 
     @property
     def rows(self) -> list[int]:
@@ -79,7 +84,7 @@ class Work:
         )
         predictions = found.labels if found.values is None else found.values.tolist()
         answers = Answers(predictions, found.probabilities, labels, found.losses, found.tokens)
-        if any(get_metric(name).needs == "texts" for name in names):
+        if task is Task.INSTRUCTION and any(get_metric(n).needs in _OF_TEXTS for n in names):
             prompts = [prompt for prompt, _ in self._asked()]
             answers.texts = generate(
                 finished.model,
@@ -109,6 +114,11 @@ class Work:
             return None if answers.losses is None else (answers.tokens, answers.losses)
         if needs == "nll_bytes":
             return None if answers.losses is None else (self._trained_bytes(), answers.losses)
+        if needs == "passes":
+            said = answers.texts if self.dataset.task.is_generative else answers.predictions
+            if self.passes is None or not len(said):
+                return None
+            return [True] * len(said), passed(self.passes, self.records, said)
         if needs == "texts":
             if not answers.texts:
                 return None

@@ -16,6 +16,7 @@ from tunewright.errors import DataError
 from tunewright.evaluate import pages, wording
 from tunewright.evaluate.names import distinct_names
 from tunewright.evaluate.plots import Picture, comparison_pictures, evaluation_pictures
+from tunewright.evaluate.report_blocks import Block, blocks
 from tunewright.evaluate.report_tables import Table, class_table, error_table
 from tunewright.evaluate.verdict import finite_metrics, is_significant, primary_metric
 
@@ -57,6 +58,7 @@ class _Detail:
     pictures: list[Picture]
     classes: Table | None
     errors: Table | None
+    blocks: list[Block]
 
 
 def write_comparison(
@@ -284,5 +286,6 @@ def _detail(candidate: _Candidate, index: int, pictures: bool) -> list[_Detail]:
         [picture for name, picture in drawn.items() if name != "scores"],
         class_table(evaluation),
         error_table(evaluation),
+        blocks(evaluation),
     )
-    return [detail] if detail.pictures or detail.classes or detail.errors else []
+    return [detail] if any((detail.pictures, detail.classes, detail.errors, detail.blocks)) else []

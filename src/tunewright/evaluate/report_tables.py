@@ -17,6 +17,7 @@ from tunewright.evaluate.verdict import (
 TUNED = "Fine-tuned model"
 _MOST_ERRORS = 10
 _LONGEST_TEXT = 300
+_ERROR_COLUMNS = {"nearest": "Nearest training rows"}
 _DIFFERENCE_IS = {True: "real", False: "not detectable", None: "not tested"}
 
 
@@ -135,12 +136,14 @@ def error_table(evaluation: Mapping[str, Any]) -> Table | None:
     first = [key for key in known if any(key in error for error in errors)]
     extra = list(dict.fromkeys(key for error in errors for key in error if key not in known))
     return Table(
-        [wording.capitalised(key.replace("_", " ")) for key in first + extra],
+        [_ERROR_COLUMNS.get(k, wording.capitalised(k.replace("_", " "))) for k in first + extra],
         [[_cell(key, error.get(key)) for key in first + extra] for error in errors],
     )
 
 
 def _cell(key: str, value: Any) -> str:
+    if key == "nearest":
+        return "; ".join(map(_training_row, value or [])) or "none like it"
     if value is None:
         return wording.DASH
     if isinstance(value, float):
@@ -148,6 +151,13 @@ def _cell(key: str, value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
     return str(value) if key == "row" else shortened(str(value))
+
+
+def _training_row(row: Mapping[str, Any]) -> str:
+    """A training row in few words: where it is, what it says, and how like it is."""
+    answer = row.get("label", row.get("answer"))
+    said = "" if answer is None else f" → {_cell('', answer)}"
+    return f"row {row['row']}: {shortened(row['text'], 120)}{said} ({row['similarity']:.2f})"
 
 
 def shortened(text: str, longest: int = _LONGEST_TEXT) -> str:

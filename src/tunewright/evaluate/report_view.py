@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from tunewright.evaluate import charts, wording
 from tunewright.evaluate.plots import Picture, evaluation_pictures
+from tunewright.evaluate.report_blocks import Block, blocks
 from tunewright.evaluate.report_tables import (
     Table,
     class_table,
@@ -69,6 +70,7 @@ class SectionView:
     tests: Table | None
     per_class: Table | None
     errors: Table | None
+    blocks: list[Block]
     notes: list[str]
     diagnoses: list[dict[str, Any]]
     data: list[Fact]
@@ -103,6 +105,7 @@ def view_section(anchor: str, section: Mapping[str, Any]) -> SectionView:
         tests=test_table(evaluation),
         per_class=class_table(evaluation),
         errors=error_table(evaluation),
+        blocks=blocks(evaluation),
         notes=[str(note) for note in evaluation.get("notes") or []],
         diagnoses=diagnoses,
         data=data_facts(data),

@@ -7,35 +7,32 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tunewright.artifacts import Artifact, atomic_write, write_json
 from tunewright.config.task import Task
-from tunewright.data.records import Dataset, Record
+from tunewright.data.records import Dataset
 from tunewright.data.render import Example, Renderer
 from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate.answers import Answers, Progress, Work
-from tunewright.evaluate.wording import system_name
-from tunewright.metrics import compare, get_metric, metrics_for
+from tunewright.evaluate.forgetting import measure_forgetting, require_tuned_text
+from tunewright.evaluate.passes import PASS_RATE, Passes
+from tunewright.evaluate.probe_rows import Probes
+from tunewright.evaluate.references import add_baselines, add_previous
+from tunewright.evaluate.slices import find_slices, slice_metric
+from tunewright.evaluate.worst_errors import worst_errors
+from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
-from tunewright.models.baselines import Baseline, embedding_logistic, majority, tfidf_logistic
-from tunewright.models.catalogue import model_folder
 from tunewright.models.input_settings import InputSettings
-from tunewright.models.inspect import inspect_model
 from tunewright.models.load import limit_threads, load_finished
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.jsonl"
-WORST = 10
-"""Errors shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,10 @@ class Evaluation:
         metrics: by name, each with value, low, high, n and which direction is better.
         baselines: by name, each with the same metrics.
         comparison: by baseline, the paired difference on the first metric, with p and a verdict.
-        errors: the worst rows.
+        errors: the worst rows, with the training rows nearest to each where these are known.
+        slices: scores of parts of the rows, and which are worse than the rest; see `find_slices`.
+        changes: rows fixed and broken since an earlier model.
+        forgetting: probes before and after tuning; see `measure_forgetting`.
         pair: references and predictions of the first metric, for tests against other models.
     """
 
@@ -70,6 +70,9 @@ class Evaluation:
     per_class: list[dict[str, Any]] | None = None
     calibration: dict[str, Any] | None = None
     errors: list[dict[str, Any]] = field(default_factory=list)
+    slices: dict[str, Any] | None = None
+    changes: dict[str, Any] | None = None
+    forgetting: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     rows_per_second: float = 0.0
@@ -88,6 +91,10 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     train: Dataset | None = None,
     with_baselines: bool = True,
+    slices: Sequence[str] | None = None,
+    against: str | None = None,
+    probes: Probes | None = None,
+    passes: Passes | None = None,
     notes: Sequence[str] = (),
     batch_size: int | None = None,
     max_length: int | None = None,
@@ -104,6 +111,11 @@ def evaluate(
         metrics: names; default: those of the task.
         train: the rows the model was tuned on, which the trained baselines need.
         with_baselines: measure the base and the baselines too.
+        slices: columns to score the rows by, one part after the other. Default: length, label,
+            language, source and every column of few values.
+        against: an earlier model of the same task, which becomes the baseline `previous`.
+        probes: rows that show what tuning cost (`load_probes`). Default: that is not measured.
+        passes: says of a row and the answer to it whether it passes; `pass_rate` then comes first.
         notes: what a reader must know about the rows; kept with the result.
         batch_size: rows in one pass. Default: 64, or 8 for generative tasks.
         max_length: longest row in tokens. Default: what the model was trained with.
@@ -113,19 +125,27 @@ def evaluate(
         progress: told how far the work is.
 
     Raises:
-        ConfigError: a metric is unknown, or does not fit the task.
+        ConfigError: a metric is unknown, or does not fit the task; a slice does not exist.
         DataError: the rows do not fit the model.
         ModelError: the model is not there or cannot answer.
     """
     began = time.monotonic()
     limit_threads()
     names = check_metrics(metrics or (), dataset.task)
+    if PASS_RATE in names and passes is None:
+        raise ConfigError("Metric 'pass_rate' needs a function that says what passes: --pass.")
+    if passes is not None and dataset.task is Task.TEXT:
+        raise ConfigError("Rows of plain text have no answers that a function could pass.")
     if len(dataset) == 0:
         raise DataError("There is no row to evaluate on. Check the source and its splits.")
     finished = load_finished(model, dataset.task, device=device, max_length=max_length)
+    if probes is not None:
+        require_tuned_text(finished, model)
     settings = finished.settings
     _check_labels(dataset, settings.labels)
     names = names or [n for n in metrics_for(dataset.task) if _measurable(n, settings)]
+    if passes is not None:
+        names = [PASS_RATE, *(name for name in names if name != PASS_RATE)]
     size = batch_size or (8 if dataset.task.is_generative else 64)
     renderer = Renderer(
         finished.tokenizer,
@@ -136,7 +156,7 @@ def evaluate(
         settings.source_prefix,
     )
     examples, cut = _rendered(renderer, dataset)
-    work = Work(dataset, examples, renderer, size, max_new_tokens, progress)
+    work = Work(dataset, examples, renderer, size, max_new_tokens, progress, passes)
     answer_began = time.monotonic()
     answers = work.answers(finished, names, "Scoring the model")
     answer_seconds = time.monotonic() - answer_began
@@ -150,9 +170,16 @@ def evaluate(
     )
     if (pair := work.pair(names[0], answers)) is not None:
         found.pair = Pair(names[0], *pair)
+    if against is not None:
+        add_previous(found, work, names, answers, against, device)
     if with_baselines:
-        _add_baselines(found, work, names, answers, train, settings.base, device)
-    _add_errors(found, work, answers)
+        add_baselines(found, work, names, answers, train, settings.base, device)
+    _add_errors(found, work, answers, train)
+    _add_slices(found, work, names, answers, slices)
+    if probes is not None:
+        found.forgetting = measure_forgetting(
+            finished, model, probes, device=device, batch_size=size, progress=progress
+        )
     found.rows_per_second = round(len(examples) / max(1e-9, answer_seconds), 2)
     found.seconds = round(time.monotonic() - began, 2)
     if output_dir is not None:
@@ -212,93 +239,11 @@ def _rendered(renderer: Renderer, dataset: Dataset) -> tuple[list[Example], list
     return rendered.examples, notes
 
 
-def _add_baselines(
-    found: Evaluation,
-    work: Work,
-    names: Sequence[str],
-    answers: Answers,
-    train: Dataset | None,
-    base: str,
-    device: str,
-) -> None:
-    """Measure the base and the baselines on the same rows, and compare with each."""
-    test = Dataset(work.dataset.task, tuple(work.records), work.dataset.name)
-    others: dict[str, Answers] = {}
-    if work.dataset.task.is_generative:
-        if base and Path(base).expanduser() != Path(found.model).expanduser():
-            finished = load_finished(base, work.dataset.task, device=device)
-            others["base"] = work.answers(finished, names, "Scoring the base")
-    elif train is None:
-        found.notes.append(
-            "The rows the model was tuned on are not known, so only the base could be a baseline; "
-            "give them to measure majority, TF-IDF and embeddings too."
-        )
-    else:
-        others |= _trained_baselines(work, train, test, base)
-    first = names[0]
-    for name, other in others.items():
-        found.baselines[name] = {"metrics": work.estimates(names, other)}
-        ours, theirs = work.pair(first, answers), work.pair(first, other)
-        if ours is not None and theirs is not None:
-            found.comparison[name] = compare(
-                first,
-                ours[0],
-                ours[1],
-                theirs[1],
-                name_a="this model",
-                name_b=system_name(name),
-            ).to_dict()
-
-
-def _trained_baselines(
-    work: Work, train: Dataset, test: Dataset, base: str
-) -> Mapping[str, Answers]:
-    report = work.progress or (lambda what, done, total: None)
-    steps: list[tuple[str, Callable[[], Baseline]]] = [
-        ("Baseline: majority", lambda: majority(train, test)),
-        ("Baseline: TF-IDF", lambda: tfidf_logistic(train, test)),
-    ]
-    if base and inspect_model(model_folder(base)).kind == "encoder":
-        folder = model_folder(base)
-        steps.append(
-            ("Baseline: frozen embeddings", lambda: embedding_logistic(train, test, folder))
-        )
-    made = {}
-    for number, (what, measure) in enumerate(steps):
-        report(what, number, len(steps))
-        found = measure()
-        made[found.name] = Answers(found.predictions, found.probabilities, found.classes or ())
-        report(what, number + 1, len(steps))
-    return made
-
-
-def _add_errors(found: Evaluation, work: Work, answers: Answers) -> None:
-    records = work.records
-    task = work.dataset.task
-    if task.is_generative:
-        mean = answers.losses / np.maximum(1, answers.tokens)
-        worst = np.argsort(-mean, kind="stable")[:WORST].tolist()
-        found.errors = [_generative_error(records[i], float(mean[i]), answers, i) for i in worst]
-        return
-    if task is Task.REGRESSION:
-        expected = np.asarray([float(str(r.label)) for r in records])
-        gaps = np.abs(np.asarray(answers.predictions) - expected)
-        worst = np.argsort(-gaps, kind="stable")[:WORST].tolist()
-        found.errors = [
-            _error(records[i], answers.predictions[i]) | {"distance": float(gaps[i])} for i in worst
-        ]
-        return
-    wrong = [
-        i for i, r in enumerate(records) if _as_set(r.label) != _as_set(answers.predictions[i])
-    ]
-    confidence = np.asarray(answers.probabilities).max(axis=1)
-    wrong.sort(key=lambda i: -confidence[i])
-    found.errors = [
-        _error(records[i], answers.predictions[i]) | {"confidence": float(confidence[i])}
-        for i in wrong[:WORST]
-    ]
-    if task is Task.CLASSIFICATION:
-        labels = [str(record.label) for record in records]
+def _add_errors(found: Evaluation, work: Work, answers: Answers, train: Dataset | None) -> None:
+    known = train if train is not None and train.task is work.dataset.task else None
+    found.errors = worst_errors(work.records, answers, work.dataset.task, known)
+    if work.dataset.task is Task.CLASSIFICATION:
+        labels = [str(record.label) for record in work.records]
         matrix = confusion_matrix(labels, list(answers.predictions), list(answers.classes))
         found.confusion = {"labels": list(answers.classes), "matrix": np.asarray(matrix).tolist()}
         found.per_class = per_class_scores(labels, list(answers.predictions), list(answers.classes))
@@ -308,27 +253,17 @@ def _add_errors(found: Evaluation, work: Work, answers: Answers) -> None:
         )
 
 
-def _as_set(label: Any) -> set[str]:
-    return set(label) if isinstance(label, tuple) else {str(label)}
-
-
-def _error(record: Record, predicted: Any) -> dict[str, Any]:
-    return {
-        "row": record.row,
-        "text": record.plain_text,
-        "expected": list(record.label) if isinstance(record.label, tuple) else record.label,
-        "predicted": list(predicted) if isinstance(predicted, tuple) else predicted,
-    }
-
-
-def _generative_error(record: Record, loss: float, answers: Answers, i: int) -> dict[str, Any]:
-    return {
-        "row": record.row,
-        "prompt": "\n".join(message.content for message in record.messages[:-1]),
-        "expected": record.messages[-1].content if record.messages else record.text[:500],
-        "predicted": answers.texts[i] if answers.texts else None,
-        "loss": loss,
-    }
+def _add_slices(
+    found: Evaluation,
+    work: Work,
+    names: Sequence[str],
+    answers: Answers,
+    wanted: Sequence[str] | None,
+) -> None:
+    metric = slice_metric(names, work.dataset.task)
+    pair = work.pair(metric, answers)
+    if pair is not None:
+        found.slices = find_slices(work.records, metric, *pair, wanted=wanted)
 
 
 def _write(found: Evaluation, work: Work, answers: Answers, folder: Path) -> None:

@@ -16,6 +16,7 @@ SIGNIFICANT = 0.05
 """A paired test below this share of false alarms is called real."""
 
 _PRIMARY = (
+    "pass_rate",
     "macro_f1",
     "f1",
     "accuracy",

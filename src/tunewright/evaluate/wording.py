@@ -27,6 +27,7 @@ _METRICS = {
     "mcc": "Matthews correlation",
     "micro_f1": "micro-F1",
     "mse": "mean squared error",
+    "pass_rate": "pass rate",
     "pearson": "Pearson correlation",
     "r2": "R²",
     "rmse": "root mean squared error",
@@ -39,10 +40,12 @@ _METRICS = {
 }
 _SYSTEMS = {
     "base": "the base model",
+    "embedding_knn": "the nearest training rows by frozen embeddings",
     "embedding_logistic": "frozen embeddings + logistic regression",
     "embedding_ridge": "frozen embeddings + ridge regression",
     "majority": "the majority class",
     "mean": "the mean",
+    "previous": "the previous version",
     "tfidf_logistic": "TF-IDF + logistic regression",
     "tfidf_ridge": "TF-IDF + ridge regression",
 }

@@ -12,7 +12,15 @@ from tunewright.metrics import entities, labels, numbers, probabilities, texts
 from tunewright.metrics.sufficient import Sufficient
 
 Needs = Literal[
-    "labels", "label_sets", "numbers", "texts", "tags", "nll", "nll_bytes", "probabilities"
+    "labels",
+    "label_sets",
+    "numbers",
+    "texts",
+    "tags",
+    "nll",
+    "nll_bytes",
+    "probabilities",
+    "passes",
 ]
 """What references and predictions are, one a row:
 
@@ -24,16 +32,17 @@ Needs = Literal[
 - `nll`: the number of tokens scored, and their summed negative log-likelihood in nats.
 - `nll_bytes`: the number of UTF-8 bytes scored, and the same sum.
 - `probabilities`: the id of the class, and the probability of every class.
+- `passes`: True, and whether the answer passes by a function of the user.
 """
 
 Unit = Literal["share", "plain", "ratio"]
 """How a difference is told: `share` in points (hundredths), `ratio` in per cent, or as it is."""
 
 _GIVEN_BY: dict[Task, frozenset[str]] = {
-    Task.CLASSIFICATION: frozenset({"labels", "probabilities"}),
-    Task.MULTILABEL: frozenset({"label_sets"}),
-    Task.REGRESSION: frozenset({"numbers"}),
-    Task.INSTRUCTION: frozenset({"nll", "nll_bytes", "texts"}),
+    Task.CLASSIFICATION: frozenset({"labels", "probabilities", "passes"}),
+    Task.MULTILABEL: frozenset({"label_sets", "passes"}),
+    Task.REGRESSION: frozenset({"numbers", "passes"}),
+    Task.INSTRUCTION: frozenset({"nll", "nll_bytes", "texts", "passes"}),
     Task.TEXT: frozenset({"nll", "nll_bytes"}),
 }
 
@@ -130,6 +139,7 @@ _METRICS = (
         "pearson", "higher", "numbers", numbers.pearson, "plain", comparable=numbers.standardised
     ),
     Metric("spearman", "higher", "numbers", numbers.spearman, "plain", comparable=numbers.ranked),
+    Metric("pass_rate", "higher", "passes", labels.accuracy, proportion=True),
     Metric("entity_f1", "higher", "tags", entities.entity_f1),
 )
 _ALIASES = {

@@ -1,4 +1,4 @@
-"""What a tuned model has to beat: the majority, TF-IDF and frozen embeddings with linear models.
+"""What a tuned model has to beat: the majority, linear models on TF-IDF, frozen embeddings.
 
 Every baseline trains on the training rows only and answers the test rows. This module knows
 scikit-learn and frozen encoders. It does not know fine-tuning.
@@ -33,6 +33,7 @@ _C = 10.0
 _FOLDS = 3
 _SEARCH_LIMIT = 50_000
 """Rows times classes up to which the settings are searched: some seconds of work."""
+_NEIGHBOURS = (1, 5, 15, 45)
 _MAX_ITERATIONS = 1000
 _THRESHOLD = 0.5
 """A label of a multilabel row is predicted above this probability."""
@@ -43,7 +44,7 @@ class Baseline:
     """The answers of one baseline.
 
     Attributes:
-        name: `majority`, `tfidf_logistic` or `embedding_logistic`.
+        name: `majority`, `tfidf_logistic`, `embedding_logistic` or `embedding_knn`.
         predictions: one a test row, in order: class name, tuple of names, or number.
         probabilities: [n x classes] of each class (for multilabel of each label alone), or None
             for regression.
@@ -116,6 +117,7 @@ def embedding_logistic(
     encoder_path: str | Path,
     batch_size: int = 64,
     max_length: int = 256,
+    features: tuple[Floats, Floats] | None = None,
 ) -> Baseline:
     """Logistic regression (ridge for regression) on embeddings of a frozen encoder.
 
@@ -129,6 +131,7 @@ def embedding_logistic(
         encoder_path: folder with the encoder's safetensors and tokenizer.
         batch_size: texts in one pass.
         max_length: tokens a text is cut to; never more than the encoder takes.
+        features: from `embeddings`, where they are made already.
 
     Raises:
         DataError: the task has no labels, a part is empty, or a label is missing.
@@ -136,11 +139,85 @@ def embedding_logistic(
     """
     began = time.perf_counter()
     labels = _labels(train, test)
+    if features is None:
+        features = embeddings(train, test, encoder_path, batch_size, max_length)
+    found = _linear(train, labels, *features)
+    return Baseline("embedding_logistic", *found, seconds=time.perf_counter() - began)
+
+
+def embedding_knn(
+    train: Dataset,
+    test: Dataset,
+    encoder_path: str | Path,
+    batch_size: int = 64,
+    max_length: int = 256,
+    features: tuple[Floats, Floats] | None = None,
+) -> Baseline:
+    """The training rows nearest to a text by a frozen encoder answer for it (Cover and Hart 1967).
+
+    The share of neighbours with a class is its probability, the mean of their numbers the answer
+    of regression. Of 1, 5, 15 and 45 neighbours, cross-validation on the training rows chooses.
+
+    Args, Raises: as `embedding_logistic`.
+    """
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+    began = time.perf_counter()
+    labels = _labels(train, test)
+    if features is None:
+        features = embeddings(train, test, encoder_path, batch_size, max_length)
+    train_x, test_x = features
+    classes = train.labels
+    targets: Any = labels
+    model: Any = KNeighborsClassifier()
+    if train.task is Task.REGRESSION:
+        targets, model = np.array(labels, dtype=np.float64), KNeighborsRegressor()
+    elif train.task is Task.MULTILABEL:
+        # The mean of memberships among the neighbours is the probability of each label.
+        targets, model = _memberships(labels, classes), KNeighborsRegressor()
+    smallest = min(Counter(labels).values()) if train.task is Task.CLASSIFICATION else len(labels)
+    if smallest >= _FOLDS and len(labels) <= _SEARCH_LIMIT:
+        fitted_on = len(labels) - -(-len(labels) // _FOLDS)
+        grid = {"n_neighbors": [k for k in _NEIGHBOURS if k <= fitted_on]}
+        model = GridSearchCV(model, grid, cv=_FOLDS).fit(train_x, targets)
+    else:
+        model = model.set_params(n_neighbors=min(5, len(labels))).fit(train_x, targets)
+    predictions: list[Any]
+    p_NK: Floats | None = None
+    if train.task is Task.REGRESSION:
+        predictions = [float(value) for value in model.predict(test_x)]
+    elif train.task is Task.MULTILABEL:
+        p_NK = model.predict(test_x).reshape(len(test), len(classes))
+        predictions = _label_sets(p_NK, classes)
+    else:
+        p_NK = model.predict_proba(test_x)
+        predictions = [classes[i] for i in p_NK.argmax(axis=1)]
+    seconds = time.perf_counter() - began
+    return Baseline("embedding_knn", predictions, p_NK, classes, seconds)
+
+
+def embeddings(
+    train: Dataset,
+    test: Dataset,
+    encoder_path: str | Path,
+    batch_size: int = 64,
+    max_length: int = 256,
+) -> tuple[Floats, Floats]:
+    """Embeddings of training and test rows, for the baselines that share them.
+
+    Args, Raises: as `embedding_logistic`.
+    """
     encoder = _Encoder(Path(encoder_path), batch_size, max_length)
     pairs = any(record.text_pair is not None for record in train)
-    train_x, test_x = (encoder.features(part.records, pairs) for part in (train, test))
-    found = _linear(train, labels, train_x, test_x)
-    return Baseline("embedding_logistic", *found, seconds=time.perf_counter() - began)
+    return encoder.features(train.records, pairs), encoder.features(test.records, pairs)
+
+
+def _label_sets(p_NK: Floats, classes: Sequence[str]) -> list[tuple[str, ...]]:
+    """The labels of each row above the threshold."""
+    return [
+        tuple(name for name, p in zip(classes, row, strict=True) if p > _THRESHOLD) for row in p_NK
+    ]
 
 
 def _labels(train: Dataset, test: Dataset) -> list[Any]:
@@ -217,10 +294,7 @@ def _linear(
         else:
             columns.append(logistic.fit(train_x, column).predict_proba(test_x)[:, 1])
     p_NK = np.stack(columns, axis=1)
-    chosen = [
-        tuple(name for name, p in zip(classes, row, strict=True) if p > _THRESHOLD) for row in p_NK
-    ]
-    return chosen, p_NK, classes
+    return _label_sets(p_NK, classes), p_NK, classes
 
 
 def _best_logistic(logistic: LogisticRegression, train_x: Any, labels: list[str]) -> Any:

@@ -1,0 +1,340 @@
+"""What tuning cost: a fixed probe answered before and after, with paired tests and a verdict.
+
+Three probes: minimal pairs (is the right sentence more likely than the wrong one?), perplexity of
+general text, and instructions whose answers a program can check. This module knows models that
+answer. It does not know training.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tunewright.config.task import Task
+from tunewright.data.records import Message, Record
+from tunewright.data.render import Example, Renderer
+from tunewright.errors import ConfigError
+from tunewright.evaluate import wording
+from tunewright.evaluate.answers import Progress
+from tunewright.evaluate.probe_rows import Probes, follows
+from tunewright.metrics import Comparison, compare, correct, estimate, get_metric
+from tunewright.models.forward import CausalForward
+from tunewright.models.generate import generate
+from tunewright.models.load import Finished, load_finished
+from tunewright.models.predict import predict
+
+GRAMMAR, TEXT, INSTRUCTIONS = "minimal pairs", "general text", "instructions"
+_ANSWER_TOKENS = 48
+"""Longest answer to an instruction; all that are asked for are shorter."""
+_LONGEST = 1024
+"""Tokens of a probe text that are read."""
+_SIGNIFICANT = 0.05
+_SHOWN = 10
+
+
+@dataclass(slots=True)
+class _Said:
+    """What one model makes of the probes.
+
+    Attributes:
+        right: [pairs] whether the right sentence is more likely.
+        losses: [texts] summed negative log-likelihood in nats.
+        ids: [texts] tokens of each.
+        answers: one an instruction; None where the tokenizer has no chat template to ask by.
+    """
+
+    right: list[bool]
+    losses: Any
+    ids: list[list[int]]
+    answers: list[str] | None = None
+
+
+@dataclass(slots=True)
+class _Probe:
+    """One probe before and after: a metric's references, both predictions, and its test."""
+
+    name: str
+    metric: str
+    references: Any
+    before: Any
+    after: Any
+    source: str
+    test: Comparison = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.test = compare(self.metric, self.references, self.after, self.before)
+
+
+def measure_forgetting(
+    finished: Finished,
+    model: str,
+    probes: Probes,
+    *,
+    before: str = "",
+    device: str = "auto",
+    batch_size: int = 8,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Let the tuned model and what it was tuned from answer the same probes.
+
+    Args:
+        finished: the tuned model.
+        model: its name, for messages.
+        probes: from `load_probes`.
+        before: the model it was tuned from. Default: what its folder says.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        batch_size: rows in one pass.
+        progress: told how far the work is.
+
+    Returns:
+        `before`, `status` (`forgotten`, `none`, `improved`), `verdict` (sentences), `notes`, and
+        `probes`: by name `metric`, `source`, scores `before` and `after`, `comparison` (after minus
+        before, p corrected for the number of probes), `status`, and the rows `lost`.
+
+    Raises:
+        ConfigError: the model writes no text, or it is not known what it was tuned from.
+    """
+    require_tuned_text(finished, model, before)
+    task, before = finished.settings.task, before or finished.settings.base
+    after_said = _ask(finished, probes, batch_size, progress, "after")
+    base = load_finished(before, task, device=device)
+    before_said = _ask(base, probes, batch_size, progress, "before")
+    notes = []
+    found = [_grammar(probes, before_said, after_said), _text(probes, before_said, after_said)]
+    if before_said.answers is None or after_said.answers is None:
+        notes.append("Instructions were not asked: the tokenizer has no chat template.")
+    else:
+        found.append(_instructions(probes, before_said.answers, after_said.answers))
+    corrected = correct([probe.test.p for probe in found])
+    told = {probe.name: _told(probe, p) for probe, p in zip(found, corrected, strict=True)}
+    told[GRAMMAR]["lost"] = [
+        {"good": pair.good, "bad": pair.bad, "phenomenon": pair.phenomenon}
+        for pair, b, a in zip(probes.pairs, before_said.right, after_said.right, strict=True)
+        if b and not a
+    ][:_SHOWN]
+    told[GRAMMAR]["phenomena"] = _phenomena(probes, before_said.right, after_said.right)
+    if INSTRUCTIONS in told:
+        told[INSTRUCTIONS]["lost"] = _lost_instructions(probes, before_said, after_said)
+    states = [probe["status"] for probe in told.values()]
+    status = next((s for s in ("forgotten", "improved") if s in states), "none")
+    verdict = [_sentence(name, probe) for name, probe in told.items()]
+    return {
+        "before": before,
+        "status": status,
+        "verdict": [_headline(told), *verdict],
+        "notes": notes,
+        "probes": told,
+    }
+
+
+def require_tuned_text(finished: Finished, model: str, before: str = "") -> None:
+    """Refuse a model of which forgetting cannot be measured.
+
+    Raises:
+        ConfigError: the model writes no text, or it is not known what it was tuned from.
+    """
+    task = finished.settings.task
+    if not task.is_generative:
+        raise ConfigError(
+            f"{model} answers with labels or numbers (task {task.value!r}); forgetting is measured "
+            "of models that write text."
+        )
+    before = before or finished.settings.base
+    if not before or before == model:
+        raise ConfigError(
+            f"{model} does not say what it was tuned from, so there is nothing to forget. "
+            "Give a finished run."
+        )
+
+
+def _ask(
+    finished: Finished, probes: Probes, batch_size: int, progress: Progress | None, when: str
+) -> _Said:
+    tokenizer, settings = finished.tokenizer, finished.settings
+    longest = min(_LONGEST, finished.facts.max_length)
+    chat = "chat" if getattr(tokenizer, "chat_template", None) else "plain"
+    renderer = Renderer(tokenizer, Task.INSTRUCTION, longest, chat)
+    sentences = [text for pair in probes.pairs for text in (pair.good, pair.bad)]
+    ids = [renderer.literal_ids(text) for text in (*sentences, *probes.texts)]
+    # What comes before a sentence is the token that begins a text, as in lm-evaluation-harness.
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    examples = [
+        Example([first, *row][:longest], i, [False, *(True for _ in row)][:longest])
+        for i, row in enumerate(ids)
+    ]
+    found = predict(
+        CausalForward(finished.model),
+        examples,
+        settings.task,
+        pad_id=int(tokenizer.pad_token_id),
+        batch_size=batch_size,
+        progress=_step(progress, f"Probe {when} tuning", len(examples)),
+    )
+    assert found.losses is not None
+    n = len(sentences)
+    right = [bool(good < bad) for good, bad in found.losses[:n].reshape(-1, 2)]
+    said = _Said(right, found.losses[n:], [row[: longest - 1] for row in ids[n:]])
+    if chat == "chat":
+        asked = [
+            renderer.prompt(
+                Record(messages=(Message("user", row.prompt), Message("assistant", "", True)))
+            )[0]
+            for row in probes.instructions
+        ]
+        said.answers = generate(
+            finished.model,
+            tokenizer,
+            asked,
+            renderer.stop_ids(),
+            max_new_tokens=_ANSWER_TOKENS,
+            batch_size=batch_size,
+            progress=_step(progress, f"Instructions {when} tuning", len(asked)),
+        )
+    return said
+
+
+def _step(progress: Progress | None, what: str, total: int) -> Any:
+    if progress is None:
+        return None
+    done = 0
+
+    def step(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress(what, done, total)
+
+    progress(what, 0, total)
+    return step
+
+
+_RIGHT, _WRONG = "right", "wrong"
+
+
+def _marks(right: Sequence[bool]) -> list[str]:
+    return [_RIGHT if one else _WRONG for one in right]
+
+
+def _grammar(probes: Probes, before: _Said, after: _Said) -> _Probe:
+    return _Probe(
+        GRAMMAR,
+        "accuracy",
+        [_RIGHT] * len(probes.pairs),
+        _marks(before.right),
+        _marks(after.right),
+        probes.pairs_source,
+    )
+
+
+def _text(probes: Probes, before: _Said, after: _Said) -> _Probe:
+    """Perplexity where both read the same tokens, or else bits a byte."""
+    if before.ids == after.ids:
+        metric, sizes = "perplexity", np.array([len(ids) for ids in before.ids])
+    else:
+        metric, sizes = "bits_per_byte", np.array([len(t.encode()) for t in probes.texts])
+    return _Probe(TEXT, metric, sizes, before.losses, after.losses, probes.texts_source)
+
+
+def _followed(probes: Probes, answers: Sequence[str]) -> list[bool]:
+    pairs = zip(answers, probes.instructions, strict=True)
+    return [follows(answer, row.checks) for answer, row in pairs]
+
+
+def _instructions(probes: Probes, before: Sequence[str], after: Sequence[str]) -> _Probe:
+    return _Probe(
+        INSTRUCTIONS,
+        "accuracy",
+        [_RIGHT] * len(probes.instructions),
+        _marks(_followed(probes, before)),
+        _marks(_followed(probes, after)),
+        "tunewright",
+    )
+
+
+def _told(probe: _Probe, p: float) -> dict[str, Any]:
+    better = get_metric(probe.metric).better
+    status = "none"
+    if p < _SIGNIFICANT:
+        rose = probe.test.difference > 0
+        status = "improved" if rose == (better == "higher") else "forgotten"
+    return {
+        "metric": probe.metric,
+        "better": better,
+        "source": probe.source,
+        "before": estimate(probe.metric, probe.references, probe.before).to_dict(),
+        "after": estimate(probe.metric, probe.references, probe.after).to_dict(),
+        "comparison": probe.test.to_dict() | {"p": p},
+        "status": status,
+    }
+
+
+def _phenomena(
+    probes: Probes, before: Sequence[bool], after: Sequence[bool]
+) -> dict[str, dict[str, Any]]:
+    """Share of pairs that are right before and after, by what they differ in."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for i, pair in enumerate(probes.pairs):
+        rows[pair.phenomenon].append(i)
+    return {
+        name: {
+            "n": len(chosen),
+            "before": sum(before[i] for i in chosen) / len(chosen),
+            "after": sum(after[i] for i in chosen) / len(chosen),
+        }
+        for name, chosen in rows.items()
+        if name
+    }
+
+
+def _lost_instructions(probes: Probes, before: _Said, after: _Said) -> list[dict[str, str]]:
+    assert before.answers is not None and after.answers is not None
+    was, now = (_followed(probes, said) for said in (before.answers, after.answers))
+    return [
+        {"prompt": row.prompt, "before": before.answers[i], "after": after.answers[i]}
+        for i, row in enumerate(probes.instructions)
+        if was[i] and not now[i]
+    ][:_SHOWN]
+
+
+def _headline(told: dict[str, dict[str, Any]]) -> str:
+    forgotten = [name for name, probe in told.items() if probe["status"] == "forgotten"]
+    if forgotten:
+        return (
+            f"Tuning made the model forget: it is worse at {' and '.join(forgotten)} than before."
+        )
+    return "No detectable forgetting."
+
+
+def _sentence(name: str, probe: dict[str, Any]) -> str:
+    test, metric = probe["comparison"], wording.metric_name(probe["metric"])
+    before, after = (wording.number(probe[when]["value"]) for when in ("before", "after"))
+    said = {"forgotten": "worse", "improved": "better", "none": "no detectable difference"}
+    end = f"{said[probe['status']]} ({said_change(probe)}"
+    if probe["status"] == "none":
+        return (
+            f"{name}: {metric} {before} before, {after} after: {end}; this probe could show "
+            f"{_amount(probe, test['detectable'])})."
+        )
+    return f"{name}: {metric} {before} before, {after} after: {end}, {wording.p_value(test['p'])})."
+
+
+def said_change(probe: dict[str, Any]) -> str:
+    """The 95 % interval of what changed, in points, per cent of a perplexity, or as it is."""
+    test = probe["comparison"]
+    if test["low"] is None or test["high"] is None:
+        return "no interval from one row"
+    low, high = (_amount(probe, test[end], signed=True) for end in ("low", "high"))
+    return f"95 % interval of the change {low} to {high}"
+
+
+def _amount(probe: dict[str, Any], value: float, signed: bool = False) -> str:
+    sign = "" if not signed else "+" if value > 0 else wording.MINUS if value < 0 else "±"
+    if probe["metric"] == "perplexity":
+        # Differences of log-perplexities; 1 - exp is what a perplexity loses.
+        return f"{sign}{abs(np.expm1(value)) * 100:.1f} %"
+    if probe["metric"] == "accuracy":
+        return f"{sign}{abs(value) * 100:.1f} points"
+    return f"{sign}{wording.number(abs(value))}"

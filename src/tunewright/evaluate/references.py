@@ -1,0 +1,124 @@
+"""What a model is measured against on the same rows: its base, trained baselines, an earlier model.
+
+This module knows models and baselines. It does not know how scores are told.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunewright.data.records import Dataset
+from tunewright.evaluate.answers import Answers, Work
+from tunewright.evaluate.previous import (
+    PREVIOUS,
+    ask_previous,
+    changes,
+    paired,
+    said_of_changes,
+)
+from tunewright.evaluate.wording import system_name
+from tunewright.metrics import compare
+from tunewright.models.baselines import (
+    Baseline,
+    embedding_knn,
+    embedding_logistic,
+    embeddings,
+    majority,
+    tfidf_logistic,
+)
+from tunewright.models.catalogue import model_folder
+from tunewright.models.inspect import inspect_model
+from tunewright.models.load import load_finished
+
+if TYPE_CHECKING:
+    from tunewright.evaluate.run import Evaluation
+
+
+def add_baselines(
+    found: Evaluation,
+    work: Work,
+    names: Sequence[str],
+    answers: Answers,
+    train: Dataset | None,
+    base: str,
+    device: str,
+) -> None:
+    """Measure the base and the baselines on the same rows, and compare with each."""
+    test = Dataset(work.dataset.task, tuple(work.records), work.dataset.name)
+    others: dict[str, Answers] = {}
+    if work.dataset.task.is_generative:
+        if base and Path(base).expanduser() != Path(found.model).expanduser():
+            finished = load_finished(base, work.dataset.task, device=device)
+            others["base"] = work.answers(finished, names, "Scoring the base")
+    elif train is None:
+        found.notes.append(
+            "The rows the model was tuned on are not known, so only the base could be a baseline; "
+            "give them to measure majority, TF-IDF and embeddings too."
+        )
+    else:
+        others |= _trained_baselines(work, train, test, base)
+    for name, other in others.items():
+        found.baselines[name] = {"metrics": work.estimates(names, other)}
+        _add_test(found, name, names[0], work.pair(names[0], answers), work.pair(names[0], other))
+
+
+def _add_test(found: Evaluation, name: str, metric: str, ours: Any, theirs: Any) -> None:
+    """Compare with a baseline row by row, where both were asked the same."""
+    if paired(ours, theirs):
+        found.comparison[name] = compare(
+            metric, ours[0], ours[1], theirs[1], name_a="this model", name_b=system_name(name)
+        ).to_dict()
+
+
+def add_previous(
+    found: Evaluation, work: Work, names: Sequence[str], answers: Answers, against: str, device: str
+) -> None:
+    """Measure an earlier model on the same rows, and say what changed since."""
+    theirs, before = ask_previous(against, work, names, device)
+    found.baselines[PREVIOUS] = {
+        "model": against,
+        "metrics": theirs.estimates(names, before),
+    }
+    ours, other = work.pair(names[0], answers), theirs.pair(names[0], before)
+    _add_test(found, PREVIOUS, names[0], ours, other)
+    if PREVIOUS not in found.comparison:
+        found.notes.append(
+            f"{against} reads the rows in other tokens, so there is no paired test against it; "
+            "compare the intervals, or score by bits_per_byte."
+        )
+    found.changes = changes(work, answers, theirs, before, names)
+    if found.changes is not None:
+        found.notes.append(said_of_changes(found.changes))
+
+
+def _trained_baselines(
+    work: Work, train: Dataset, test: Dataset, base: str
+) -> Mapping[str, Answers]:
+    report = work.progress or (lambda what, done, total: None)
+    steps: list[tuple[str, Callable[[], Baseline]]] = [
+        ("Baseline: majority", lambda: majority(train, test)),
+        ("Baseline: TF-IDF", lambda: tfidf_logistic(train, test)),
+    ]
+    if base and inspect_model(model_folder(base)).kind == "encoder":
+        folder = model_folder(base)
+        shared = functools.cache(lambda: embeddings(train, test, folder))
+        steps += [
+            (
+                "Baseline: frozen embeddings",
+                lambda: embedding_logistic(train, test, folder, features=shared()),
+            ),
+            (
+                "Baseline: nearest training rows",
+                lambda: embedding_knn(train, test, folder, features=shared()),
+            ),
+        ]
+    made = {}
+    for number, (what, measure) in enumerate(steps):
+        report(what, number, len(steps))
+        found = measure()
+        made[found.name] = Answers(found.predictions, found.probabilities, found.classes or ())
+        report(what, number + 1, len(steps))
+    return made

@@ -1,0 +1,99 @@
+"""What an evaluation says beyond its scores: slices, forgetting, and what changed since.
+
+Each is a heading, sentences and a table, which the HTML and the Markdown pages lay out alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunewright.evaluate import wording
+from tunewright.evaluate.forgetting import said_change
+from tunewright.evaluate.previous import said_of_changes
+from tunewright.evaluate.report_tables import Table, shortened
+
+_STATUS = {"forgotten": "worse", "improved": "better", "none": "no detectable difference"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a report. `anchor` is unique among the blocks of one evaluation."""
+
+    anchor: str
+    title: str
+    said: list[str]
+    table: Table | None
+
+
+def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
+    """The parts that an evaluation has, in the order of a report."""
+    found = []
+    if slices := evaluation.get("slices"):
+        found.append(Block("slices", "Slices", slices["verdict"], slice_table(slices)))
+    if changes := evaluation.get("changes"):
+        said = [said_of_changes(changes)]
+        found.append(Block("changes", "What changed", said, changes_table(changes)))
+    if lost := evaluation.get("forgetting"):
+        said = [*lost["verdict"][:1], *lost["notes"]]
+        found.append(Block("forgetting", "Forgetting", said, forgetting_table(lost)))
+    return found
+
+
+def slice_table(found: Mapping[str, Any]) -> Table:
+    """The score of each slice beside that of the rest; those that are worse first, and stressed."""
+    worse = sorted((one for one in found["slices"] if one["worse"]), key=lambda one: one["p"])
+    slices = [*worse, *(one for one in found["slices"] if not one["worse"])]
+    rows = [
+        [
+            " and ".join(one["where"]),
+            " and ".join(map(shortened, one["where"].values())),
+            wording.count(one["score"]["n"]),
+            wording.score(one["score"]),
+            wording.number(one["rest"]),
+            wording.p_value(one["p"]) or wording.DASH,
+            "worse" if one["worse"] else "not shown to be worse",
+        ]
+        for one in slices
+    ]
+    score = f"{wording.metric_name(found['metric'])} {'↓' if found['better'] == 'lower' else '↑'}"
+    columns = ["Slice by", "Value", "Rows", score, "On the rest", "p, corrected", ""]
+    return Table(columns, rows, tuple(range(len(worse))))
+
+
+def changes_table(changes: Mapping[str, Any]) -> Table | None:
+    """Rows that the earlier model had right."""
+    rows = [
+        [str(row["row"]), shortened(row["text"])]
+        + [_said(row[key]) for key in ("expected", "before", "now")]
+        for row in changes["broken_rows"]
+    ]
+    return Table(["Broken row", "Text", "Expected", "Before", "Now"], rows) if rows else None
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return wording.DASH if value is None else shortened(str(value))
+
+
+def forgetting_table(found: Mapping[str, Any]) -> Table:
+    """Each probe before and after tuning; those that got worse stressed."""
+    probes = found["probes"]
+    rows = [
+        [
+            wording.capitalised(name),
+            wording.metric_name(probe["metric"]) + (" ↓" if probe["better"] == "lower" else " ↑"),
+            wording.count(probe["before"]["n"]),
+            wording.score(probe["before"]),
+            wording.score(probe["after"]),
+            wording.capitalised(said_change(probe)),
+            wording.p_value(probe["comparison"]["p"]) or wording.DASH,
+            _STATUS[probe["status"]],
+        ]
+        for name, probe in probes.items()
+    ]
+    columns = ["Probe", "Metric", "Rows", "Before", "After", "Change", "p, corrected", ""]
+    worse = [i for i, probe in enumerate(probes.values()) if probe["status"] == "forgotten"]
+    return Table(columns, rows, tuple(worse))
