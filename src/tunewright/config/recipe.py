@@ -24,6 +24,7 @@ from tunewright.config.base import Strict
 from tunewright.config.finding_ids import known_error
 from tunewright.config.source_name import shown
 from tunewright.config.task import Task
+from tunewright.config.watching import WatchingKeys
 from tunewright.errors import ConfigError
 
 
@@ -208,7 +209,7 @@ class DataConfig(Strict):
     begins."""
 
 
-class Recipe(Strict):
+class Recipe(WatchingKeys):
     """A training recipe. `None` means: chosen from model, data and machine, with a reason."""
 
     task: Annotated[Task | None, BeforeValidator(_auto)] = None

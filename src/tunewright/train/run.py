@@ -32,16 +32,12 @@ from tunewright.errors import ArtifactError, Interrupted
 from tunewright.models.load import pick_device
 from tunewright.models.memory import peak_memory, reset_peak_memory
 from tunewright.train.build import build_job
-from tunewright.train.checkpoint import (
-    LoopState,
-    load_optimizer,
-    load_state,
-    newest_whole,
-)
+from tunewright.train.checkpoint import LoopState, load_state, newest_whole
 from tunewright.train.journal import JOURNAL, Journal, Silence, read_journal
-from tunewright.train.loop import Job, Observer, note, run_loop, steps_of
+from tunewright.train.loop import Job, Observer, run_loop, steps_of
 from tunewright.train.prepare import Prepared, prepare
-from tunewright.train.watch import at_chance
+from tunewright.train.rollback import restore
+from tunewright.train.watch import at_chance, note
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -229,8 +225,7 @@ def _train(
         state = LoopState()
         if checkpoint is not None:
             state = load_state(checkpoint)
-            job.load_weights(checkpoint)
-            job.optimizer.load_state_tensors(load_optimizer(checkpoint))
+            restore(job, checkpoint)
         resuming = (folder / JOURNAL).exists()
         job.accelerator.wait_for_everyone()
         journal = Journal(folder, state.step if resuming else None) if main else Silence()
@@ -277,7 +272,7 @@ def _look_back(job: Job, state: LoopState, prepared: Prepared, journal: Journal 
     last = losses[-max(1, len(losses) // 10) :]
     found = at_chance(float(np.mean(last)), chance) if last else None
     if found is not None:
-        note(job, lambda event, **values: journal.write(event, state.step, **values), found)
+        note(lambda event, **values: journal.write(event, state.step, **values), found)
 
 
 def _results(prepared: Prepared, job: Job, state: LoopState) -> dict[str, Any]:
@@ -305,6 +300,8 @@ def _results(prepared: Prepared, job: Job, state: LoopState) -> dict[str, Any]:
         "rows_dropped": prepared.train.dropped + prepared.validation.dropped,
         "skipped_steps": state.skipped_steps,
         "diagnoses": [
-            {"name": d.name, "message": d.message, "action": d.action} for d in job.diagnoses
+            {key: line.get(key) for key in ("step", "name", "message", "action", "evidence")}
+            for line in lines
+            if line["event"] == "diagnosis"
         ],
     }

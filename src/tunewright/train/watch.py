@@ -6,8 +6,11 @@ This module sees numbers. It does not know how the loop makes them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tunewright.train.stability import Spike
 
 MAX_SKIPPED_IN_A_ROW = 5
 """Steps without a finite loss or gradient after which training stops."""
@@ -21,11 +24,18 @@ class Diagnosis:
         name: stable identifier.
         message: the evidence.
         action: what was done, or what to do.
+        evidence: the numbers behind the message, by name.
     """
 
     name: str
     message: str
     action: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def note(tell: Callable[..., None], diagnosis: Diagnosis) -> None:
+    """Write a diagnosis as an event."""
+    tell("diagnosis", **asdict(diagnosis))
 
 
 def non_finite(step: int, loss: float, grad_norm: float) -> Diagnosis | None:
@@ -38,7 +48,27 @@ def non_finite(step: int, loss: float, grad_norm: float) -> Diagnosis | None:
         "non_finite",
         f"In step {step} the {what} is {value}.",
         "The step was skipped; weights and optimizer are as before.",
+        {"loss": loss, "grad_norm": grad_norm},
     )
+
+
+def spiked(step: int, spike: Spike, *, skipped: bool) -> Diagnosis:
+    """A step far outside of what the steps before it were."""
+    return Diagnosis(
+        "spike",
+        f"In step {step} the loss is {spike.loss:.3f} and the gradient norm {spike.grad_norm:.3g}; "
+        f"in the steps before, their medians are {spike.usual_loss:.3f} and "
+        f"{spike.usual_grad_norm:.3g}.",
+        "The step was skipped; weights and optimizer are as before. Look at its rows."
+        if skipped
+        else "Look at the rows of this step; reactions: act would skip it.",
+        asdict(spike),
+    )
+
+
+def diverged(message: str, action: str, evidence: dict[str, Any]) -> Diagnosis:
+    """The loss rose and stayed there, or there were no finite losses any more."""
+    return Diagnosis("divergence", message, action, evidence)
 
 
 def overfitting(train: Sequence[float], validation: Sequence[float]) -> Diagnosis | None:
