@@ -41,7 +41,6 @@ from tunewright.train.passes import any_process, step_gradients
 from tunewright.train.reactions import Reactions
 from tunewright.train.schedule import rate_factor
 from tunewright.train.validate import validation_scores
-from tunewright.train.watch import note, overfitting
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -78,6 +77,9 @@ class Job:
         load_weights: reads them back from a checkpoint's folder.
         save_start: writes the checkpoint of step 0.
         accelerator: places tensors and reduces gradients.
+        metric: that decides which score is best.
+        data_seconds, step_seconds: spent making batches, and in steps as a whole, since the start
+            of this process.
     """
 
     recipe: Recipe
@@ -94,6 +96,8 @@ class Job:
     save_start: Callable[[], None]
     accelerator: Accelerator
     metric: str = "loss"
+    data_seconds: float = 0.0
+    step_seconds: float = 0.0
     lengths: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,6 +157,7 @@ def run_loop(
         journal.write(event, state.step, **values)
         observer.line_written({"event": event, "step": state.step, **values})
 
+    tell("start", total_steps=total)
     reactions = Reactions(job, state, tell)
     with stop_requests(job.folder) as stop_requested:
         while state.step < total:
@@ -179,6 +184,8 @@ def run_loop(
             tokens = sum(lengths[i] for i in rows)
             state.tokens += tokens
             state.seconds = time.monotonic() - began
+            step_seconds = time.monotonic() - step_began
+            job.step_seconds += step_seconds
             tell(
                 "step",
                 epoch=round(state.step / per_epoch, 4),
@@ -186,12 +193,13 @@ def run_loop(
                 learning_rate=job.optimizer.groups[0].learning_rate * factor,
                 grad_norm=grad_norm,
                 tokens=tokens,
-                tokens_per_second=round(tokens / max(1e-9, time.monotonic() - step_began), 1),
+                tokens_per_second=round(tokens / max(1e-9, step_seconds), 1),
             )
             reactions.after_step()
             last = state.step == total
             if due(recipe.evaluation_strategy, recipe.eval_steps, state.step, per_epoch, last):
                 score(job, state, tell)
+                reactions.after_score()
             scheduled = due(recipe.save_strategy, recipe.save_steps, state.step, per_epoch, False)
             if scheduled:
                 reactions.saved()
@@ -232,7 +240,7 @@ def due(strategy: str | None, every: int | None, step: int, per_epoch: int, last
 
 
 def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
-    """Score the validation rows, note the best step, and look for overfitting."""
+    """Score the validation rows and note the best step."""
     if not job.validation:
         return
     size = job.recipe.per_device_eval_batch_size
@@ -252,8 +260,6 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
         state.train_losses.append(float(np.mean(state.losses)))
         state.losses.clear()
     tell("evaluation", metrics=scores, best=better)
-    if found := overfitting(state.train_losses, state.validation_losses):
-        note(tell, found)
 
 
 def save(job: Job, state: LoopState) -> None:

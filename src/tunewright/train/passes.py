@@ -7,6 +7,7 @@ not know what becomes of the gradients.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -118,10 +119,12 @@ def accumulate_gradients(
         # An empty pass still runs, with a weight of zero: all processes get the same gradients.
         chosen = micro or [rows[0]]
         weight = 1.0 if micro else 0.0
+        began = time.monotonic()
         batch = {
             key: value.to(accelerator.device, non_blocking=True)
             for key, value in collate([job.train[i] for i in chosen], job.pad_id).items()
         }
+        job.data_seconds += time.monotonic() - began
         with nullcontext() if alone else accelerator.no_sync(module):
             loss_sum, _ = module(batch)
             accelerator.backward(loss_sum * (weight / count))

@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Any
 from tunewright.config.task import Task
 from tunewright.errors import TrainingError
 from tunewright.train.checkpoint import LoopState
+from tunewright.train.dead_gradients import LOOKS, DeadGradients
 from tunewright.train.rollback import roll_back
 from tunewright.train.watch import (
     MAX_SKIPPED_IN_A_ROW,
     Diagnosis,
+    dead_gradients,
     diverged,
     non_finite,
     note,
+    overfitting,
+    plateau,
+    slow_data,
     spiked,
 )
 
@@ -30,6 +35,8 @@ MAX_ROLLBACKS = 3
 """After so many the run is given up."""
 RATE_CUT = 0.25
 """What the rate is multiplied with at each: three cuts give 1/64."""
+_TIMED = 20
+"""Steps between looks at where the time goes."""
 
 
 class Reactions:
@@ -45,6 +52,7 @@ class Reactions:
         self.job, self.state, self.tell = job, state, tell
         self.acts = job.recipe.reactions == "act"
         self._found: list[Diagnosis] = []
+        self._dead = DeadGradients(job.optimizer.names)
 
     def may_take(self, loss: float, grad_norm: float, targets: int) -> bool:
         """Whether the weights should be updated by a step.
@@ -55,6 +63,7 @@ class Reactions:
             targets: rows or tokens that the loss is the mean of.
         """
         state = self.state
+        self._look_at_gradients()
         if found := non_finite(state.step + 1, loss, grad_norm):
             self._found.append(found)
             state.skipped_in_a_row += 1
@@ -84,10 +93,10 @@ class Reactions:
             TrainingError: no finite step in a row of five with nothing to go back to, or one
                 divergence too many.
         """
-        for diagnosis in self._found:
-            note(self.tell, diagnosis)
-        self._found.clear()
         state = self.state
+        if state.step % _TIMED == 0:
+            self._once(slow_data(self.job.data_seconds, self.job.step_seconds))
+        self._tell_found()
         stuck = state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW
         if stuck and not (self.acts and state.stability.recent):
             raise TrainingError(self._no_finite_step())
@@ -107,10 +116,9 @@ class Reactions:
             evidence |= {"recent": found.recent, "start": found.start, "lowest": found.lowest}
         rate = self.job.recipe.learning_rate or 0.0
         if not self.acts:
-            if "divergence" not in state.said:
-                state.said.append("divergence")
-                lower = rate * RATE_CUT
-                note(self.tell, diverged(what, f"Lower learning_rate to {lower:.2g}.", evidence))
+            lower = f"Lower learning_rate to {rate * RATE_CUT:.2g}."
+            self._once(diverged(what, lower, evidence))
+            self._tell_found()
             return
         if state.rollbacks >= MAX_ROLLBACKS:
             raise TrainingError(
@@ -120,11 +128,36 @@ class Reactions:
             )
         self._go_back(what, rate, evidence)
 
+    def after_score(self) -> None:
+        """Tell what the losses of all scores show together."""
+        losses = self.state.train_losses, self.state.validation_losses
+        if found := overfitting(*losses):
+            note(self.tell, found)
+        self._once(plateau(*losses))
+        self._tell_found()
+
     def saved(self) -> None:
         """A checkpoint of the schedule is about to be written: is it one to go back to?"""
         if self.state.stability.calm:
             self.state.good_step = self.state.step
             self.state.good_lowest = self.state.stability.lowest
+
+    def _tell_found(self) -> None:
+        for diagnosis in self._found:
+            note(self.tell, diagnosis)
+        self._found.clear()
+
+    def _once(self, diagnosis: Diagnosis | None) -> None:
+        """Take up a diagnosis unless the run has told it before."""
+        if diagnosis is not None and diagnosis.name not in self.state.said:
+            self.state.said.append(diagnosis.name)
+            self._found.append(diagnosis)
+
+    def _look_at_gradients(self) -> None:
+        optimizer = self.job.optimizer
+        gradients = [master.grad for master in optimizer.masters]
+        if names := self._dead.look(self.state.step, optimizer.parameters, gradients):
+            self._once(dead_gradients(names, len(optimizer.names), LOOKS))
 
     def _go_back(self, what: str, rate: float, evidence: dict[str, Any]) -> None:
         state = self.state
