@@ -57,58 +57,59 @@ def stopped_and_resumed(made: Recipe, step: int) -> Path:
     return folder
 
 
+STEPS = 80
+
+
+def poisoned(
+    base: Path, write_rows: Callable[..., Path], folder: Path, first: int, last: int, **values: Any
+) -> Recipe:
+    """A run of 80 steps whose rows from step `first` to `last` have the wrong labels."""
+    rows = sentiment_rows(8 * STEPS)
+    made = recipe(base, write_rows("rows.jsonl", rows), folder, num_train_epochs=1, **values)
+    lengths = [len(example) for example in pipeline.prepare(made).train.examples]
+    for step in epoch_order(lengths, 8, made.seed, 0)[first - 1 : last]:
+        for i in step:
+            rows[i]["label"] = "negative" if rows[i]["label"] == "positive" else "positive"
+    write_rows("rows.jsonl", rows)
+    return made
+
+
 def test_a_poisoned_batch_is_skipped_and_a_stopped_run_skips_it_too(
     tiny_encoder: Path, write_rows: Callable[..., Path], tmp_path: Path
 ) -> None:
-    rows = sentiment_rows(8 * 80)
-    made = recipe(
-        tiny_encoder, write_rows("rows.jsonl", rows), tmp_path / "whole", num_train_epochs=1
-    )
-    lengths = [len(example) for example in pipeline.prepare(made).train.examples]
-    poisoned = 75
-    for i in epoch_order(lengths, 8, made.seed, 0)[poisoned - 1]:
-        rows[i]["label"] = "negative" if rows[i]["label"] == "positive" else "positive"
-    write_rows("rows.jsonl", rows)
+    made = poisoned(tiny_encoder, write_rows, tmp_path / "whole", 75, 75)
     result = train(made)
-    (found,) = diagnoses(tmp_path / "whole")
-    assert (found["name"], found["step"]) == ("spike", poisoned)
+    (found,) = diagnoses(tmp_path / "whole")  # and nothing in the healthy steps
+    assert (found["name"], found["step"]) == ("spike", 75)
     assert found["evidence"]["loss"] > 10 * found["evidence"]["usual_loss"]
     assert "The step was skipped" in found["action"]
     assert result.results["skipped_steps"] == 1
     assert result.results["diagnoses"][0]["evidence"] == found["evidence"]
-    assert max(losses(tmp_path / "whole")[poisoned:]) < 0.3
+    assert max(losses(tmp_path / "whole")[75:]) < 0.3
     # The window that it is measured against goes through a checkpoint.
-    stopped = stopped_and_resumed(made, poisoned - 1)
+    stopped = stopped_and_resumed(made, 74)
     assert weights(stopped) == weights(tmp_path / "whole")
     assert [d["evidence"] for d in diagnoses(stopped)] == [found["evidence"]]
 
 
-def test_a_rate_that_grows_too_high_is_cut_and_the_run_goes_back_to_what_it_had_learned(
-    tiny_encoder: Path, sentiment_file: Path, tmp_path: Path
+def test_a_run_that_loses_what_it_had_learned_goes_back_and_so_does_one_that_was_stopped(
+    tiny_encoder: Path, write_rows: Callable[..., Path], tmp_path: Path
 ) -> None:
-    made = recipe(
-        tiny_encoder,
-        sentiment_file,
-        tmp_path / "whole",
-        learning_rate=0.3,
-        max_steps=120,
-        warmup_ratio=0.9,
-        save_strategy="steps",
-        save_steps=8,
+    made = poisoned(
+        tiny_encoder, write_rows, tmp_path / "whole", 58, 72, save_strategy="steps", save_steps=8
     )
     train(made)
-    first = diagnoses(tmp_path / "whole")[0]
-    assert first["name"] == "divergence"
-    evidence = first["evidence"]
-    assert evidence["back_to_step"] > 0 and evidence["back_to_step"] % 8 == 0
+    found = next(d for d in diagnoses(tmp_path / "whole") if d["name"] == "divergence")
+    evidence = found["evidence"]
+    assert evidence["back_to_step"] == 56
     assert evidence["recent"] > evidence["start"] > evidence["lowest"]
-    assert evidence["learning_rate"] == pytest.approx(0.3 / 4)
+    assert evidence["learning_rate"] == pytest.approx(5e-3 / 4)
     steps = [line for line in read_journal(tmp_path / "whole") if line["event"] == "step"]
-    assert [line["step"] for line in steps] == list(range(1, 121))
-    before, after = steps[first["step"] - 1], steps[first["step"]]
+    assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
+    before, after = steps[found["step"] - 1], steps[found["step"]]
     assert after["learning_rate"] < before["learning_rate"] / 3
-    assert after["loss"] < evidence["start"] < before["loss"]
-    stopped = stopped_and_resumed(made, first["step"] + 1)
+    assert steps[-1]["loss"] < 0.3  # on rows that are right, as the weights of step 56 are
+    stopped = stopped_and_resumed(made, found["step"] + 1)
     assert weights(stopped) == weights(tmp_path / "whole")
     assert losses(stopped) == losses(tmp_path / "whole")
 
@@ -116,7 +117,7 @@ def test_a_rate_that_grows_too_high_is_cut_and_the_run_goes_back_to_what_it_had_
 def test_a_run_that_diverges_at_once_starts_again_from_the_base_at_a_lower_rate(
     tiny_encoder: Path, sentiment_file: Path, tmp_path: Path
 ) -> None:
-    values: dict[str, Any] = {"learning_rate": 3.0, "max_steps": 60, "warmup_steps": 4}
+    values: dict[str, Any] = {"learning_rate": 3.0, "max_steps": 24, "warmup_steps": 4}
     made = recipe(tiny_encoder, sentiment_file, tmp_path / "run", **values)
     train(made)
     first = diagnoses(tmp_path / "run")[0]
@@ -124,17 +125,24 @@ def test_a_run_that_diverges_at_once_starts_again_from_the_base_at_a_lower_rate(
     assert "those of the start" in first["action"]
     first_loss, again = losses(tmp_path / "run")[0], losses(tmp_path / "run")[first["step"]]
     assert again == pytest.approx(first_loss, rel=0.15)  # the untrained head, on other rows
-    proposed = made.model_copy(
-        update={"reactions": "propose", "output_dir": str(tmp_path / "proposed")}
-    )
-    train(proposed)
-    (said,) = [d for d in diagnoses(tmp_path / "proposed") if d["name"] == "divergence"]
+
+
+def test_a_run_that_may_only_propose_goes_on_and_says_what_to_do(
+    tiny_encoder: Path, sentiment_file: Path, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = {"learning_rate": 3.0, "max_steps": 24, "warmup_steps": 4}
+    train(recipe(tiny_encoder, sentiment_file, tmp_path / "run", reactions="propose", **values))
+    (said,) = [d for d in diagnoses(tmp_path / "run") if d["name"] == "divergence"]
     assert "Lower learning_rate to 0.75" in said["action"]
-    hopeless = recipe(
-        tiny_encoder, sentiment_file, tmp_path / "hopeless", **values | {"learning_rate": 1e6}
-    )
+    assert losses(tmp_path / "run")[-1] > 2
+
+
+def test_a_run_that_diverges_four_times_is_given_up(
+    tiny_encoder: Path, sentiment_file: Path, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = {"learning_rate": 1e6, "max_steps": 90, "warmup_steps": 0}
     with pytest.raises(TrainingError, match="4th time that training diverged"):
-        train(hopeless.model_copy(update={"max_steps": 120}))
+        train(recipe(tiny_encoder, sentiment_file, tmp_path / "run", **values))
 
 
 class ShortMemory:
@@ -172,8 +180,8 @@ def test_short_memory_halves_the_passes_and_keeps_the_batch(
     short = ShortMemory(monkeypatch, 2, error)
     made = recipe(tiny_encoder, sentiment_file, tmp_path / "whole", **values)
     result = train(made)
-    found = diagnoses(tmp_path / "whole")
-    assert [(d["name"], d["step"]) for d in found] == [("memory_short", 1)] * 2
+    found = [d for d in diagnoses(tmp_path / "whole") if d["name"] == "memory_short"]
+    assert [d["step"] for d in found] == [1, 1]
     assert [d["evidence"]["rows_a_pass_now"] for d in found] == [4, 2]
     assert result.results["skipped_steps"] == 0
     assert short.sizes[:3] == [8, 4, 2] and set(short.sizes[3:]) <= {1, 2}
@@ -206,26 +214,12 @@ def test_another_error_in_a_pass_is_raised_as_it_is(
         train(recipe(tiny_encoder, sentiment_file, tmp_path / "run", max_steps=2))
 
 
-def test_healthy_runs_are_told_of_nothing(
-    tiny_encoder: Path,
-    tiny_decoder: Path,
-    sentiment_file: Path,
-    instruction_file: Path,
-    tmp_path: Path,
+def test_a_healthy_adapter_is_told_of_nothing(
+    tiny_decoder: Path, instruction_file: Path, tmp_path: Path
 ) -> None:
-    cases: dict[str, dict[str, Any]] = {
-        "labels": {"model": tiny_encoder, "rows": sentiment_file, "max_steps": 100},
-        "answers": {"model": tiny_decoder, "rows": instruction_file, "max_steps": 40},
-    }
-    for name, case in cases.items():
-        made = recipe(
-            case["model"],
-            case["rows"],
-            tmp_path / name,
-            max_steps=case["max_steps"],
-            **({"label_smoothing": None, "method": "full"} if name == "answers" else {}),
-        )
-        assert train(made).results["diagnoses"] == []
+    values: dict[str, Any] = {"label_smoothing": None, "method": "lora", "max_steps": 24}
+    made = recipe(tiny_decoder, instruction_file, tmp_path / "run", **values)
+    assert train(made).results["diagnoses"] == []
 
 
 def test_a_layer_whose_units_never_fire_is_named(
@@ -237,8 +231,8 @@ def test_a_layer_whose_units_never_fire_is_named(
         model.encoder.layer[1].intermediate.dense.bias.fill_(-1e4)
     model.save_pretrained(tmp_path / "dead")
     AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(tmp_path / "dead")
-    made = recipe(tmp_path / "dead", sentiment_file, tmp_path / "run", max_steps=40)
-    (found,) = train(made).results["diagnoses"]
+    made = recipe(tmp_path / "dead", sentiment_file, tmp_path / "run", max_steps=17)
+    found = train(made).results["diagnoses"][0]
     assert (found["name"], found["step"]) == ("dead_gradients", 16)
     assert [name.partition("layer.1.")[2] for name in found["evidence"]["tensors"]] == [
         "intermediate.dense.weight",
@@ -263,5 +257,5 @@ def test_rows_that_come_slowly_are_said_to_be_slow(
     found = pipeline.audit_prepared(prepared)
     prepared.train.examples = SlowRows(prepared.train.examples)
     diagnosed = pipeline.train(prepared, found=found).results["diagnoses"]
-    assert [d["name"] for d in diagnosed] == ["slow_data"]
+    assert diagnosed[0]["name"] == "slow_data"
     assert diagnosed[0]["evidence"]["share"] > 0.3

@@ -39,7 +39,7 @@ def is_memory_error(error: Exception) -> bool:
 
 def step_gradients(
     job: Job, module: Any, rows: Sequence[int], state: LoopState, seed: Callable[[], None]
-) -> tuple[float, Diagnosis | None]:
+) -> tuple[float, list[Diagnosis]]:
     """Sum the gradients of a step's mean loss over all its rows, on every device and in every pass.
 
     The mean is over all tokens (or rows) of the step, so one pass of eight rows gives the gradient
@@ -59,16 +59,16 @@ def step_gradients(
         TrainingError: memory is too short for a single row, or the recipe only proposes.
     """
     count = sum(job.train[i].trained_tokens for i in rows)
-    diagnosis = None
+    found: list[Diagnosis] = []
     while True:
         seed()
         total, error = _try_passes(job, module, rows, count, state.halvings)
         total, failures = _sums(job.accelerator, total, float(error is not None))
         if not failures:
             exchange_gradients(job.accelerator, job.forward.parameters())
-            return total / count, diagnosis
+            return total / count, found
         _free_memory(job)
-        diagnosis = _shrink(job, state, rows, error)
+        found.append(_shrink(job, state, rows, error))
 
 
 def _try_passes(

@@ -7,7 +7,7 @@ that a resumed run decides the same. Numbers are judged in `stability.py` and `w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunewright.config.task import Task
@@ -81,10 +81,9 @@ class Reactions:
         state.stability.add(loss, grad_norm, taken=taken)
         return taken
 
-    def add(self, diagnosis: Diagnosis | None) -> None:
+    def add(self, diagnoses: Sequence[Diagnosis]) -> None:
         """Take up what another part of the step has found."""
-        if diagnosis is not None:
-            self._found.append(diagnosis)
+        self._found += diagnoses
 
     def after_step(self) -> None:
         """Tell what the step has shown, and go back where the run has diverged.

@@ -4,11 +4,8 @@ What a run remembers for this is small, follows from its steps alone, and is kep
 resumed run judges as one that was never stopped. This module sees numbers. It does not know what
 is done about them.
 
-The limits were chosen by simulation (`tests/train/test_stability.py` has a smaller one). Of 1,000
-healthy runs of 300 steps each of language models, classifiers with up to 6 % confident mistakes in
-batches of 8, 16 and 32, and squared errors with heavy tails, at most 2 of a kind were told of a
-spike and at most 2 of divergence. Squared errors of honest outliers look like spikes, so those of
-regressions are not asked about.
+The limits were chosen by simulation; `tests/train/test_stability.py` has a smaller one. Squared
+errors of honest outliers look like spikes, so those of regressions are not asked about.
 """
 
 from __future__ import annotations
@@ -90,8 +87,11 @@ class Stability:
 
     @property
     def start(self) -> float | None:
-        """Where the run began, once that is known."""
-        return median(self.first) if len(self.first) == _FIRST else None
+        """Where the run began, once that is known: the median of the first losses, but not above
+        three times the very first, which no update has touched."""
+        if len(self.first) < _FIRST:
+            return None
+        return min(median(self.first), 3 * self.first[0])
 
     def spike(self, loss: float, grad_norm: float, targets: int) -> Spike | None:
         """Whether a step is an outlier that must not be taken. Asked before `add`.
@@ -151,17 +151,19 @@ class Stability:
     def divergence(self) -> Divergence | None:
         """Whether the run has left what it had reached, for good.
 
-        Either the recent median is twice the loss at the start, or the run had learned a fifth of
-        that loss and has given back all of it; each by more than the noise of such medians.
+        Either the median of the last 16 steps is twice the loss at the start by more than the noise
+        of such medians, or three times; or the run had learned three tenths of that loss, has given
+        back nine tenths of it, and none of the 16 steps kept the half of it.
         """
         if len(self.recent) < _RECENT or self.start is None or self.lowest is None:
             return None
         recent, start = median(self.recent), self.start
         # The standard error of the median of n normal values is 1.25 deviations / sqrt(n).
         noise = 1.25 * _deviation(self.losses) / math.sqrt(_FIRST)
-        rose = recent > 2 * start + 4 * noise
-        learned = start - self.lowest > 0.2 * start + 4 * noise
-        if rose or (learned and recent > 1.1 * start + 4 * noise):
+        rose = recent > 2 * start + min(4 * noise, start)
+        learned = start - self.lowest
+        given_back = recent > start - 0.1 * learned and min(self.recent) > start - 0.5 * learned
+        if rose or (learned > 0.3 * start and given_back):
             return Divergence(recent, start, self.lowest)
         return None
 
