@@ -50,6 +50,8 @@ class WatchScreen:
 
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
+        if not self.console.is_terminal:
+            self.console.print()  # rich ends no line there
 
     def training_started(self, state: Any, total_steps: int) -> None:
         """Begin at the step the run begins at."""

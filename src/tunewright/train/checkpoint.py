@@ -165,7 +165,7 @@ def load_state(checkpoint: Path) -> LoopState:
             "run, or leave it out to take the newest."
         )
     values = read_json(checkpoint / STATE)
-    return LoopState(**values | {"stability": Stability(**values["stability"])})
+    return LoopState(**values | {"stability": Stability(**values.get("stability", {}))})
 
 
 def load_optimizer(checkpoint: Path) -> dict[str, Any]:

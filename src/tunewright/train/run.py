@@ -287,6 +287,7 @@ def _results(prepared: Prepared, job: Job, state: LoopState) -> dict[str, Any]:
         "rows_cut": prepared.train.cut + prepared.validation.cut,
         "rows_dropped": prepared.train.dropped + prepared.validation.dropped,
         "skipped_steps": state.skipped_steps,
+        "rollbacks": state.rollbacks,
         "diagnoses": [
             {key: line.get(key) for key in ("step", "name", "message", "action", "evidence")}
             for line in lines

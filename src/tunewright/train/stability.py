@@ -87,11 +87,13 @@ class Stability:
 
     @property
     def start(self) -> float | None:
-        """Where the run began, once that is known: the median of the first losses, but not above
-        three times the very first, which no update has touched."""
+        """Where the run began, once that is known: the median of the first losses. Where that is six
+        times the very first, which no update has touched, they have risen already, and three times
+        the first stands for it."""
         if len(self.first) < _FIRST:
             return None
-        return min(median(self.first), 3 * self.first[0])
+        middle, untouched = median(self.first), self.first[0]
+        return 3 * untouched if middle > 6 * untouched else middle
 
     def spike(self, loss: float, grad_norm: float, targets: int) -> Spike | None:
         """Whether a step is an outlier that must not be taken. Asked before `add`.
@@ -152,7 +154,7 @@ class Stability:
         """Whether the run has left what it had reached, for good.
 
         Either the median of the last 16 steps is twice the loss at the start by more than the noise
-        of such medians, or three times; or the run had learned three tenths of that loss, has given
+        of such medians, or four times; or the run had learned three tenths of that loss, has given
         back nine tenths of it, and none of the 16 steps kept the half of it.
         """
         if len(self.recent) < _RECENT or self.start is None or self.lowest is None:
@@ -160,7 +162,7 @@ class Stability:
         recent, start = median(self.recent), self.start
         # The standard error of the median of n normal values is 1.25 deviations / sqrt(n).
         noise = 1.25 * _deviation(self.losses) / math.sqrt(_FIRST)
-        rose = recent > 2 * start + min(4 * noise, start)
+        rose = recent > 2 * start + min(4 * noise, 2 * start)
         learned = start - self.lowest
         given_back = recent > start - 0.1 * learned and min(self.recent) > start - 0.5 * learned
         if rose or (learned > 0.3 * start and given_back):
@@ -171,11 +173,13 @@ class Stability:
     def calm(self) -> bool:
         """Whether the weights of this step are worth going back to.
 
-        They are while no more than half of what was learned has been given back.
+        They are while no more than half of what was learned has been given back, in the last 16
+        steps nor in the last 5.
         """
         if len(self.recent) < _RECENT or self.start is None or self.lowest is None:
             return False
-        return median(self.recent) < (self.start + self.lowest) / 2
+        half = (self.start + self.lowest) / 2
+        return median(self.recent) < half and median(self.recent[-5:]) < half
 
     def after_rollback(self, lowest: float | None) -> None:
         """Forget the steps that were undone.
