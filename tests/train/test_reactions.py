@@ -242,20 +242,28 @@ def test_a_layer_whose_units_never_fire_is_named(
 
 
 class SlowRows(list[Any]):
-    """Rows on a disk that takes its time."""
+    """Rows of which each takes half a second to come, on a clock that jumps instead of waiting."""
+
+    waited = 0.0
 
     def __getitem__(self, i: Any) -> Any:
-        time.sleep(0.004)
+        self.waited += 0.5
         return super().__getitem__(i)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.waited
 
 
 def test_rows_that_come_slowly_are_said_to_be_slow(
-    tiny_encoder: Path, sentiment_file: Path, tmp_path: Path
+    tiny_encoder: Path, sentiment_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = recipe(tiny_encoder, sentiment_file, tmp_path / "run", max_steps=40)
+    made = recipe(tiny_encoder, sentiment_file, tmp_path / "run", max_steps=20)
     prepared = pipeline.prepare(made)
     found = pipeline.audit_prepared(prepared)
-    prepared.train.examples = SlowRows(prepared.train.examples)
+    rows = prepared.train.examples = SlowRows(prepared.train.examples)
+    for module in ("loop", "passes"):
+        monkeypatch.setattr(f"tunewright.train.{module}.time", rows)
     diagnosed = pipeline.train(prepared, found=found).results["diagnoses"]
-    assert diagnosed[0]["name"] == "slow_data"
-    assert diagnosed[0]["evidence"]["share"] > 0.3
+    assert (diagnosed[0]["name"], diagnosed[0]["step"]) == ("slow_data", 20)
+    assert diagnosed[0]["evidence"]["data_seconds"] > 60
+    assert 0.3 < diagnosed[0]["evidence"]["share"] <= 1

@@ -146,8 +146,7 @@ def run_loop(
         else math.ceil(recipe.warmup_ratio * total)
     )
     lengths = job.lengths
-    module = job.accelerator.prepare(job.forward)
-    module.train()
+    job.forward.train()
     observer.training_started(state, total)
     began = time.monotonic() - state.seconds
     checkpointed = state.step
@@ -171,7 +170,7 @@ def run_loop(
             factor = rate_factor(recipe.lr_scheduler_type, state.step, total, warmup)
             factor *= state.rate_scale
             halvings = state.halvings
-            loss, short = step_gradients(job, module, rows, state, seed)
+            loss, short = step_gradients(job, rows, state, seed)
             reactions.add(short)
             grad_norm = job.optimizer.gather_gradients()
             targets = sum(job.train[i].trained_tokens for i in rows)

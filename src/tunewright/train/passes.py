@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tunewright.data.collate import collate, micro_batches
@@ -38,7 +37,7 @@ def is_memory_error(error: Exception) -> bool:
 
 
 def step_gradients(
-    job: Job, module: Any, rows: Sequence[int], state: LoopState, seed: Callable[[], None]
+    job: Job, rows: Sequence[int], state: LoopState, seed: Callable[[], None]
 ) -> tuple[float, list[Diagnosis]]:
     """Sum the gradients of a step's mean loss over all its rows, on every device and in every pass.
 
@@ -47,7 +46,6 @@ def step_gradients(
 
     Args:
         job: what is trained.
-        module: the forward pass as accelerate prepared it.
         rows: indices of the rows of the global batch.
         state: `halvings` is raised where memory runs out.
         seed: sets the random state of the step; called before each try.
@@ -62,7 +60,7 @@ def step_gradients(
     found: list[Diagnosis] = []
     while True:
         seed()
-        total, error = _try_passes(job, module, rows, count, state.halvings)
+        total, error = _try_passes(job, rows, count, state.halvings)
         total, failures = _sums(job.accelerator, total, float(error is not None))
         if not failures:
             exchange_gradients(job.accelerator, job.forward.parameters())
@@ -72,11 +70,11 @@ def step_gradients(
 
 
 def _try_passes(
-    job: Job, module: Any, rows: Sequence[int], count: int, halvings: int
+    job: Job, rows: Sequence[int], count: int, halvings: int
 ) -> tuple[float, str | None]:
     """This process's part of the sum of losses, and the error where memory ran out."""
     try:
-        return accumulate_gradients(job, module, rows, count, halvings), None
+        return accumulate_gradients(job, rows, count, halvings), None
     except (MemoryError, RuntimeError) as error:
         if not is_memory_error(error):
             raise
@@ -90,13 +88,11 @@ def pass_limits(job: Job, halvings: int) -> tuple[int, int | None]:
     return max(1, rows >> halvings), None if tokens is None else max(1, tokens >> halvings)
 
 
-def accumulate_gradients(
-    job: Job, module: Any, rows: Sequence[int], count: int, halvings: int
-) -> float:
+def accumulate_gradients(job: Job, rows: Sequence[int], count: int, halvings: int) -> float:
     """Run this process's passes and sum their gradients. Exchanges nothing with other processes.
 
     Args:
-        job, module, rows: as in `step_gradients`.
+        job, rows: as in `step_gradients`.
         count: tokens (or rows) of the whole step, by which the loss is divided.
         halvings: of the size of a pass.
 
@@ -114,7 +110,6 @@ def accumulate_gradients(
         max_tokens=tokens,
     )
     total = 0.0
-    alone = accelerator.num_processes == 1
     for micro in passes:
         # An empty pass still runs, with a weight of zero: all processes get the same gradients.
         chosen = micro or [rows[0]]
@@ -125,9 +120,8 @@ def accumulate_gradients(
             for key, value in collate([job.train[i] for i in chosen], job.pad_id).items()
         }
         job.data_seconds += time.monotonic() - began
-        with nullcontext() if alone else accelerator.no_sync(module):
-            loss_sum, _ = module(batch)
-            accelerator.backward(loss_sum * (weight / count))
+        loss_sum, _ = job.forward(batch)
+        accelerator.backward(loss_sum * (weight / count))
         total += weight * float(loss_sum.detach())
     return total
 
@@ -150,8 +144,8 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
 def exchange_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
     """Sum the gradients over all processes, in buckets of one dtype.
 
-    That is done here and not in the backward pass, where a process whose memory ran out would
-    leave the others waiting.
+    That is done here and not by DistributedDataParallel in its passes, where a process whose
+    memory ran out would leave the others waiting.
     """
     if accelerator.num_processes == 1:
         return

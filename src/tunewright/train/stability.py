@@ -87,9 +87,9 @@ class Stability:
 
     @property
     def start(self) -> float | None:
-        """Where the run began, once that is known: the median of the first losses. Where that is six
-        times the very first, which no update has touched, they have risen already, and three times
-        the first stands for it."""
+        """Where the run began, once that is known: the median of the first losses. Where that is
+        six times the very first, which no update has touched, they have risen already, and three
+        times the first stands for it."""
         if len(self.first) < _FIRST:
             return None
         middle, untouched = median(self.first), self.first[0]
