@@ -21,6 +21,7 @@ from tunewright.cli import (
     resume,
     run_recipe,
     train,
+    watch,
 )
 from tunewright.errors import TunewrightError
 
@@ -36,6 +37,7 @@ app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("train")(train.train)
+app.command("watch")(watch.watch)
 app.command("resume")(resume.resume)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)

@@ -12,6 +12,9 @@ from tunewright.cli.options import Json, Overrides
 def train(
     recipe: Annotated[str, typer.Argument(help="YAML file; `tunewright init` writes one.")],
     overrides: Overrides = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show live curves instead of one bar.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model by a recipe. Survives Ctrl-C: `tunewright resume` goes on."""
@@ -23,6 +26,7 @@ def train(
         make_console,
         settings_table,
     )
+    from tunewright.cli.watch_screen import WatchScreen
     from tunewright.config.load import load_recipe
 
     console = make_console(quiet=as_json)
@@ -39,7 +43,8 @@ def train(
     if found["findings"]:
         console.print(findings_table(found["findings"]))
     require_sound(found, prepared.recipe.data.allow)
-    with TrainingScreen(console) as screen:
+    title = f"{prepared.recipe.model} in {prepared.recipe.output_dir}"
+    with WatchScreen(console, title) if watch else TrainingScreen(console) as screen:
         result = pipeline.train(prepared, screen, found)
     show_result(result, console, as_json)
 

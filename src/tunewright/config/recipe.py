@@ -25,6 +25,7 @@ from tunewright.config.finding_ids import known_error
 from tunewright.config.source_name import shown
 from tunewright.config.synonym_file import words_or_file
 from tunewright.config.task import Task
+from tunewright.config.watching import WatchingKeys
 from tunewright.errors import ConfigError
 
 
@@ -215,7 +216,7 @@ class DataConfig(Strict):
     begins."""
 
 
-class Recipe(Strict):
+class Recipe(WatchingKeys):
     """A training recipe. `None` means: chosen from model, data and machine, with a reason."""
 
     task: Annotated[Task | None, BeforeValidator(_auto)] = None

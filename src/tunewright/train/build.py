@@ -19,6 +19,7 @@ from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.adapters import apply_method
 from tunewright.models.input_settings import write_settings
 from tunewright.models.load import limit_threads, load_base, pick_device
+from tunewright.train.checkpoint import LoopState, save_checkpoint
 from tunewright.train.loop import Job
 from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.prepare import Prepared
@@ -90,9 +91,16 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         pad_id=int(prepared.tokenizer.pad_token_id),
         save_model=lambda target: _save_model(model, prepared, target),
         load_weights=lambda source: _load_weights(model, source),
+        save_start=lambda: _save_start(prepared, folder),
         accelerator=accelerator,
         metric=metric if metric == "loss" else get_metric(metric).name,
     )
+
+
+def _save_start(prepared: Prepared, folder: Path) -> None:
+    """Write the checkpoint of step 0: the model as the recipe makes it, made a second time."""
+    fresh = build_job(prepared, folder)
+    save_checkpoint(folder, LoopState(), fresh.optimizer.state_tensors(), fresh.save_model)
 
 
 def _start_at_mean(model: Any, targets: list[float]) -> float:

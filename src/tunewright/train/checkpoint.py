@@ -18,6 +18,7 @@ from typing import Any
 
 from tunewright.artifacts import hash_files, read_json, require_space, write_json
 from tunewright.errors import ArtifactError
+from tunewright.train.stability import Stability
 
 STATE = "trainer_state.json"
 OPTIMIZER = "optimizer.safetensors"
@@ -34,6 +35,14 @@ class LoopState:
         best_score, best_step: of the validation metric; None before the first score.
         stale_scores: scores since the best one.
         skipped_steps: steps not taken because loss or gradient was not finite.
+        skipped_in_a_row: of those, since the last finite step.
+        halvings: how often the size of a pass was halved because memory ran out.
+        stability: what is remembered of losses and gradients.
+        good_step, good_lowest: newest checkpoint to go back to (0: the start), and the lowest
+            median loss by then.
+        rollbacks: how often the run went back.
+        rate_scale: what the schedule's rate is multiplied with since then.
+        said: diagnoses that are told once.
         losses: of the steps since the last score.
         train_losses, validation_losses: by score, for the watch.
         seconds: spent training before this process.
@@ -45,6 +54,14 @@ class LoopState:
     best_step: int | None = None
     stale_scores: int = 0
     skipped_steps: int = 0
+    skipped_in_a_row: int = 0
+    halvings: int = 0
+    stability: Stability = field(default_factory=Stability)
+    good_step: int = 0
+    good_lowest: float | None = None
+    rollbacks: int = 0
+    rate_scale: float = 1.0
+    said: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     train_losses: list[float] = field(default_factory=list)
     validation_losses: list[float] = field(default_factory=list)
@@ -147,7 +164,8 @@ def load_state(checkpoint: Path) -> LoopState:
             f"{checkpoint} is no checkpoint: it has no {STATE}. Give a checkpoint-N folder of a "
             "run, or leave it out to take the newest."
         )
-    return LoopState(**read_json(checkpoint / STATE))
+    values = read_json(checkpoint / STATE)
+    return LoopState(**values | {"stability": Stability(**values.get("stability", {}))})
 
 
 def load_optimizer(checkpoint: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,9 +25,9 @@ import numpy as np
 
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
-from tunewright.data.collate import collate, epoch_order, micro_batches
+from tunewright.data.collate import epoch_order
 from tunewright.data.render import Example
-from tunewright.errors import Interrupted, TrainingError
+from tunewright.errors import Interrupted
 from tunewright.metrics import get_metric
 from tunewright.train.checkpoint import (
     LoopState,
@@ -36,9 +37,10 @@ from tunewright.train.checkpoint import (
 )
 from tunewright.train.journal import Journal, Silence
 from tunewright.train.optim import MasterAdamW
+from tunewright.train.passes import any_process, step_gradients
+from tunewright.train.reactions import Reactions
 from tunewright.train.schedule import rate_factor
 from tunewright.train.validate import validation_scores
-from tunewright.train.watch import MAX_SKIPPED_IN_A_ROW, Diagnosis, non_finite, overfitting
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -73,7 +75,11 @@ class Job:
         pad_id: token to pad with.
         save_model: writes the trained weights into a folder.
         load_weights: reads them back from a checkpoint's folder.
+        save_start: writes the checkpoint of step 0.
         accelerator: places tensors and reduces gradients.
+        metric: that decides which score is best.
+        data_seconds, step_seconds: spent making batches, and in steps as a whole, since the start
+            of this process.
     """
 
     recipe: Recipe
@@ -87,9 +93,11 @@ class Job:
     pad_id: int
     save_model: Callable[[Path], None]
     load_weights: Callable[[Path], None]
+    save_start: Callable[[], None]
     accelerator: Accelerator
     metric: str = "loss"
-    diagnoses: list[Diagnosis] = field(default_factory=list)
+    data_seconds: float = 0.0
+    step_seconds: float = 0.0
     lengths: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,7 +135,8 @@ def run_loop(
 
     Raises:
         Interrupted: a signal or the stop file asked for it; a checkpoint was saved.
-        TrainingError: loss or gradient was not finite in several steps in a row.
+        TrainingError: losses stayed without a finite value, diverged too often, or memory is too
+            short for one row.
     """
     recipe = job.recipe
     per_epoch, total = steps_of(recipe, len(job.train), job.global_batch)
@@ -137,11 +146,9 @@ def run_loop(
         else math.ceil(recipe.warmup_ratio * total)
     )
     lengths = job.lengths
-    module = job.accelerator.prepare(job.forward)
-    module.train()
+    job.forward.train()
     observer.training_started(state, total)
     began = time.monotonic() - state.seconds
-    skipped_in_a_row = 0
     checkpointed = state.step
     epoch_done, order = -1, []
 
@@ -149,6 +156,8 @@ def run_loop(
         journal.write(event, state.step, **values)
         observer.line_written({"event": event, "step": state.step, **values})
 
+    tell("start", total_steps=total)
+    reactions = Reactions(job, state, tell)
     with stop_requests(job.folder) as stop_requested:
         while state.step < total:
             epoch, position = divmod(state.step, per_epoch)
@@ -157,21 +166,25 @@ def run_loop(
                 order = epoch_order(lengths, job.global_batch, recipe.seed, epoch)
             rows = order[position]
             step_began = time.monotonic()
-            seed_step(recipe.seed, state.step, job.accelerator.process_index)
+            seed = partial(seed_step, recipe.seed, state.step, job.accelerator.process_index)
             factor = rate_factor(recipe.lr_scheduler_type, state.step, total, warmup)
-            loss = accumulate_gradients(job, module, rows)
+            factor *= state.rate_scale
+            halvings = state.halvings
+            loss, short = step_gradients(job, rows, state, seed)
+            reactions.add(short)
             grad_norm = job.optimizer.gather_gradients()
-            diagnosis = non_finite(state.step + 1, loss, grad_norm)
-            if diagnosis is None:
+            targets = sum(job.train[i].trained_tokens for i in rows)
+            if reactions.may_take(loss, grad_norm, targets):
                 job.optimizer.set_rate_factor(factor)
                 job.optimizer.step(grad_norm, recipe.max_grad_norm)
-                skipped_in_a_row = 0
                 state.losses.append(loss)
             job.optimizer.zero_grad()
             state.step += 1
             tokens = sum(lengths[i] for i in rows)
             state.tokens += tokens
             state.seconds = time.monotonic() - began
+            step_seconds = time.monotonic() - step_began
+            job.step_seconds += step_seconds
             tell(
                 "step",
                 epoch=round(state.step / per_epoch, 4),
@@ -179,25 +192,19 @@ def run_loop(
                 learning_rate=job.optimizer.groups[0].learning_rate * factor,
                 grad_norm=grad_norm,
                 tokens=tokens,
-                tokens_per_second=round(tokens / max(1e-9, time.monotonic() - step_began), 1),
+                tokens_per_second=round(tokens / max(1e-9, step_seconds), 1),
             )
-            if diagnosis is not None:
-                state.skipped_steps += 1
-                skipped_in_a_row += 1
-                note(job, tell, diagnosis)
-                if skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-                    raise TrainingError(
-                        f"{skipped_in_a_row} steps in a row had no finite loss or gradient, the "
-                        f"last one step {state.step}. Lower learning_rate "
-                        f"({recipe.learning_rate}), use dtype: float32, or look at these rows. "
-                        "Checkpoints from before are kept."
-                    )
+            reactions.after_step()
             last = state.step == total
             if due(recipe.evaluation_strategy, recipe.eval_steps, state.step, per_epoch, last):
                 score(job, state, tell)
-            if due(recipe.save_strategy, recipe.save_steps, state.step, per_epoch, False) or (
-                last and recipe.load_best_model_at_end
-            ):
+                reactions.after_score()
+            scheduled = due(recipe.save_strategy, recipe.save_steps, state.step, per_epoch, False)
+            if scheduled:
+                reactions.saved()
+            shrunk = state.halvings > halvings and recipe.save_strategy != "no"
+            # A memory that ran out is no part of the recipe: from here on a checkpoint knows it.
+            if scheduled or shrunk or (last and recipe.load_best_model_at_end):
                 save(job, state)
                 checkpointed = state.step
                 tell("checkpoint", path=checkpoint_folder(job.folder, state.step).name)
@@ -205,7 +212,7 @@ def run_loop(
             if patience is not None and state.stale_scores >= patience:
                 tell("early_stopping", best_step=state.best_step, best_score=state.best_score)
                 break
-            if not last and _any_process(job.accelerator, stop_requested()):
+            if not last and any_process(job.accelerator, stop_requested()):
                 path = checkpoint_folder(job.folder, state.step)
                 if checkpointed != state.step:
                     save(job, state)
@@ -221,69 +228,6 @@ def run_loop(
     return state
 
 
-def _any_process(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether any process says so: all must stop after the same step."""
-    if accelerator.num_processes == 1:
-        return flag
-    import torch
-
-    flags = torch.tensor(int(flag), device=accelerator.device)
-    return bool(accelerator.reduce(flags, "sum"))
-
-
-def accumulate_gradients(job: Job, module: Any, rows: Sequence[int]) -> float:
-    """Run the step's rows in passes and sum the gradients of their mean loss.
-
-    The mean is over all tokens (or rows) of the step, on every device and in every pass, so one
-    pass of eight rows gives the gradient that eight passes of one row give.
-
-    Returns:
-        The mean loss of the step in nats.
-    """
-    accelerator = job.accelerator
-    size = job.recipe.per_device_train_batch_size
-    assert size is not None
-    passes = micro_batches(
-        rows,
-        size,
-        accelerator.process_index,
-        accelerator.num_processes,
-        lengths=job.lengths,
-        max_tokens=job.recipe.max_tokens_per_pass,
-    )
-    count = sum(job.train[i].trained_tokens for i in rows)
-    total = 0.0
-    for number, micro in enumerate(passes):
-        # An empty pass still takes part in the reduction, with a weight of zero.
-        chosen = micro or [rows[0]]
-        weight = 1.0 if micro else 0.0
-        batch = {
-            key: value.to(accelerator.device, non_blocking=True)
-            for key, value in collate([job.train[i] for i in chosen], job.pad_id).items()
-        }
-        final = number == len(passes) - 1
-        with _reduction(accelerator, module, final):
-            loss_sum, _ = module(batch)
-            accelerator.backward(loss_sum * (weight * accelerator.num_processes / count))
-        total += weight * float(loss_sum.detach())
-    if accelerator.num_processes > 1:
-        import torch
-
-        summed = accelerator.reduce(torch.tensor(total, device=accelerator.device), "sum")
-        total = float(summed)
-    return total / count
-
-
-@contextmanager
-def _reduction(accelerator: Accelerator, module: Any, final: bool) -> Iterator[None]:
-    """Exchange gradients between devices in a step's final pass only."""
-    if final or accelerator.num_processes == 1:
-        yield
-    else:
-        with accelerator.no_sync(module):
-            yield
-
-
 def due(strategy: str | None, every: int | None, step: int, per_epoch: int, last: bool) -> bool:
     """Whether something with this strategy happens after `step`."""
     if strategy == "epoch":
@@ -295,7 +239,7 @@ def due(strategy: str | None, every: int | None, step: int, per_epoch: int, last
 
 
 def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
-    """Score the validation rows, note the best step, and look for overfitting."""
+    """Score the validation rows and note the best step."""
     if not job.validation:
         return
     size = job.recipe.per_device_eval_batch_size
@@ -315,21 +259,13 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
         state.train_losses.append(float(np.mean(state.losses)))
         state.losses.clear()
     tell("evaluation", metrics=scores, best=better)
-    if found := overfitting(state.train_losses, state.validation_losses):
-        note(job, tell, found)
-
-
-def note(job: Job, tell: Callable[..., None], diagnosis: Diagnosis) -> None:
-    """Write a diagnosis into the journal and keep it for the result."""
-    job.diagnoses.append(diagnosis)
-    tell("diagnosis", name=diagnosis.name, message=diagnosis.message, action=diagnosis.action)
 
 
 def save(job: Job, state: LoopState) -> None:
     """Write a checkpoint and remove old ones; only the main process writes."""
     if job.accelerator.is_main_process:
         save_checkpoint(job.folder, state, job.optimizer.state_tensors(), job.save_model)
-        protected = [state.best_step] if state.best_step is not None else []
+        protected = [step for step in (state.best_step, state.good_step) if step is not None]
         prune_checkpoints(job.folder, job.recipe.save_total_limit, protected)
     job.accelerator.wait_for_everyone()
 

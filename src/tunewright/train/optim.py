@@ -161,6 +161,8 @@ class MasterAdamW:
             }
             if state:
                 self.inner.state[master] = state
+            else:  # saved before the first step
+                self.inner.state.pop(master, None)
 
     def _pairs(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         return zip(self.parameters, self.masters, strict=True)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tunewright.artifacts import (
     Artifact,
     atomic_write,
@@ -25,23 +23,19 @@ from tunewright.artifacts import (
 )
 from tunewright.config.load import dump_recipe, load_recipe
 from tunewright.config.recipe import FineTuningMethod, Recipe
-from tunewright.config.task import Task
 from tunewright.data.export import write_dataset
 from tunewright.data.sources import load_splits
 from tunewright.errors import ArtifactError, Interrupted
 from tunewright.models.load import pick_device
 from tunewright.models.memory import peak_memory, reset_peak_memory
 from tunewright.train.build import build_job
-from tunewright.train.checkpoint import (
-    LoopState,
-    load_optimizer,
-    load_state,
-    newest_whole,
-)
+from tunewright.train.checkpoint import LoopState, load_state, newest_whole
 from tunewright.train.journal import JOURNAL, Journal, Silence, read_journal
-from tunewright.train.loop import Job, Observer, note, run_loop, steps_of
+from tunewright.train.looking_back import look_back
+from tunewright.train.loop import Job, Observer, run_loop, steps_of
 from tunewright.train.prepare import Prepared, prepare
-from tunewright.train.watch import at_chance
+from tunewright.train.rollback import restore
+from tunewright.train.watch import note
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -213,7 +207,7 @@ def _space_needed(prepared: Prepared) -> int:
     full = prepared.recipe.method is FineTuningMethod.FULL
     trained = prepared.facts.parameters if full else prepared.facts.parameters // 20
     checkpoint = (weights if full else 2 * trained) + 12 * trained
-    kept = prepared.recipe.save_total_limit + 2
+    kept = prepared.recipe.save_total_limit + 3  # the best, the one to go back to, a new one
     copies = kept if prepared.recipe.save_strategy != "no" else 1
     return (weights if full else 2 * trained) + copies * checkpoint + 50_000_000
 
@@ -229,16 +223,21 @@ def _train(
         state = LoopState()
         if checkpoint is not None:
             state = load_state(checkpoint)
-            job.load_weights(checkpoint)
-            job.optimizer.load_state_tensors(load_optimizer(checkpoint))
+            restore(job, checkpoint)
         resuming = (folder / JOURNAL).exists()
         job.accelerator.wait_for_everyone()
         journal = Journal(folder, state.step if resuming else None) if main else Silence()
         if resuming:
             journal.write("resume", state.step, checkpoint=checkpoint.name if checkpoint else None)
+
+        def tell(event: str, **values: Any) -> None:
+            journal.write(event, state.step, **values)
+            observer.line_written({"event": event, "step": state.step, **values})
+
         try:
             state = run_loop(job, state, journal, observer)
-            _look_back(job, state, prepared, journal)
+            for diagnosis in look_back(job, state, prepared):
+                note(tell, diagnosis)
         except Interrupted as stopped:
             if main:
                 artifact.finish("interrupted", error=str(stopped))
@@ -262,22 +261,6 @@ def _save_finished(job: Job, folder: Path) -> None:
     for file in sorted(scratch.iterdir()):
         file.replace(folder / file.name)
     scratch.rmdir()
-
-
-def _look_back(job: Job, state: LoopState, prepared: Prepared, journal: Journal | Silence) -> None:
-    """Diagnoses that need the whole run."""
-    if prepared.task is not Task.CLASSIFICATION:
-        return
-    losses = [line["loss"] for line in read_journal(job.folder) if line["event"] == "step"]
-    targets = np.bincount([int(e.target) for e in job.train])  # type: ignore[arg-type]
-    if prepared.class_weights is not None:
-        targets = targets * np.asarray(prepared.class_weights)[: len(targets)]
-    shares = targets[targets > 0] / targets.sum()
-    chance = float(-(shares * np.log(shares)).sum())
-    last = losses[-max(1, len(losses) // 10) :]
-    found = at_chance(float(np.mean(last)), chance) if last else None
-    if found is not None:
-        note(job, lambda event, **values: journal.write(event, state.step, **values), found)
 
 
 def _results(prepared: Prepared, job: Job, state: LoopState) -> dict[str, Any]:
@@ -304,7 +287,10 @@ def _results(prepared: Prepared, job: Job, state: LoopState) -> dict[str, Any]:
         "rows_cut": prepared.train.cut + prepared.validation.cut,
         "rows_dropped": prepared.train.dropped + prepared.validation.dropped,
         "skipped_steps": state.skipped_steps,
+        "rollbacks": state.rollbacks,
         "diagnoses": [
-            {"name": d.name, "message": d.message, "action": d.action} for d in job.diagnoses
+            {key: line.get(key) for key in ("step", "name", "message", "action", "evidence")}
+            for line in lines
+            if line["event"] == "diagnosis"
         ],
     }
