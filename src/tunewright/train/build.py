@@ -7,11 +7,11 @@ run's folder or when anything happens.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunewright.config.recipe import FineTuningMethod
+from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
 from tunewright.data.render import Renderer
 from tunewright.errors import ArtifactError
@@ -19,9 +19,15 @@ from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.adapters import apply_method
 from tunewright.models.input_settings import write_settings
 from tunewright.models.load import limit_threads, load_base, pick_device
+from tunewright.models.pissa import as_plain_lora, initial_factors
 from tunewright.train.loop import Job
 from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.prepare import Prepared
+from tunewright.train.rates import hidden_matrices, make_unfreezing, rate_shares
+from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAverage
+
+if TYPE_CHECKING:
+    import torch
 
 HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head")
 """Names that transformers gives to newly made heads."""
@@ -30,14 +36,20 @@ HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head
 def build_job(prepared: Prepared, folder: Path) -> Job:
     """Load the base, make it trainable, and put everything on its device."""
     import torch
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from transformers.integrations import activate_neftune
 
     from tunewright.models.forward import CausalForward, LabelForward
 
     recipe, task = prepared.recipe, prepared.task
+    assert recipe.method is not None and recipe.learning_rate is not None
     limit_threads()
     device = pick_device(recipe.device)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+    # Layers that have not joined yet take no part in the exchange of gradients.
+    exchange = DistributedDataParallelKwargs(find_unused_parameters=bool(recipe.unfreeze_steps))
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[exchange]
+    )
     torch.manual_seed(recipe.seed)
     dtype = getattr(torch, recipe.dtype or "float32")
     kept = prepared.settings.quantization
@@ -46,6 +58,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         task,
         prepared.labels,
         dtype,
+        dropout=recipe.dropout,
         quantization=kept,
         device=accelerator.device,
     )
@@ -53,10 +66,11 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     if task is Task.REGRESSION:
         scale = _start_at_mean(model, [float(e.target) for e in prepared.train.examples])  # type: ignore[arg-type]
     model = apply_method(model, recipe, task)
+    pissa = initial_factors(model) if recipe.init_lora_weights == "pissa" else None
     if recipe.gradient_checkpointing:
         model.config.use_cache = False
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if recipe.method is not FineTuningMethod.FULL:
+        if not recipe.method.trains_base:
             model.enable_input_require_grads()
     if kept is None:  # quantized weights are where they were loaded to
         model.to(accelerator.device)
@@ -71,11 +85,10 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
             recipe.label_smoothing or 0.0,
             scale,
             prepared.class_weights,
+            recipe.focal_gamma or 0.0,
         )
-    assert recipe.learning_rate is not None
-    groups = make_groups(
-        model, recipe.learning_rate, recipe.weight_decay, recipe.head_learning_rate, HEADS
-    )
+    if recipe.neftune_noise_alpha is not None:
+        activate_neftune(model, recipe.neftune_noise_alpha)
     metric = recipe.metric_for_best_model or metrics_for(task)[0]
     return Job(
         recipe=recipe,
@@ -83,7 +96,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         task=task,
         labels=prepared.labels,
         forward=forward,
-        optimizer=MasterAdamW(groups),
+        optimizer=_optimizer(model, recipe),
         train=prepared.train.examples,
         validation=prepared.validation.examples,
         pad_id=int(prepared.tokenizer.pad_token_id),
@@ -91,7 +104,44 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         load_weights=lambda source: _load_weights(model, source),
         accelerator=accelerator,
         metric=metric if metric == "loss" else get_metric(metric).name,
+        unfreezing=make_unfreezing(model, recipe, task),
+        save_finished=None
+        if pissa is None
+        else lambda target: _save_pissa(model, prepared, target, pissa),
     )
+
+
+def _optimizer(model: Any, recipe: Recipe) -> MasterAdamW:
+    """The recipe's optimizer over the trainable weights, with what is done after each update."""
+    assert recipe.learning_rate is not None
+    groups = make_groups(
+        model,
+        recipe.learning_rate,
+        recipe.weight_decay,
+        recipe.head_learning_rate,
+        HEADS,
+        rate_shares(model, recipe),
+        hidden_matrices(model, recipe),
+    )
+    if recipe.decay_to_start:
+        for group in groups:
+            group.weight_decay = group.weight_decay if group.is_head else 0.0
+    optimizer = MasterAdamW(groups, kind=recipe.optim)
+    if recipe.decay_to_start:
+        optimizer.rules.append(PullToStart(optimizer, recipe.decay_to_start))
+    if recipe.l1_decay:
+        optimizer.rules.append(ShrinkToZero(recipe.l1_decay))
+    if recipe.ema_decay is not None:
+        optimizer.average = WeightAverage(optimizer, recipe.ema_decay)
+        optimizer.rules.append(optimizer.average)
+    return optimizer
+
+
+def _save_pissa(
+    model: Any, prepared: Prepared, target: Path, initial: dict[str, torch.Tensor]
+) -> None:
+    _save_model(model, prepared, target)
+    as_plain_lora(target, initial)
 
 
 def _start_at_mean(model: Any, targets: list[float]) -> float:

@@ -36,6 +36,7 @@ from tunewright.train.checkpoint import (
 )
 from tunewright.train.journal import Journal, Silence
 from tunewright.train.optim import MasterAdamW
+from tunewright.train.rates import Unfreezing
 from tunewright.train.schedule import rate_factor
 from tunewright.train.validate import validation_scores
 from tunewright.train.watch import MAX_SKIPPED_IN_A_ROW, Diagnosis, non_finite, overfitting
@@ -74,6 +75,8 @@ class Job:
         save_model: writes the trained weights into a folder.
         load_weights: reads them back from a checkpoint's folder.
         accelerator: places tensors and reduces gradients.
+        unfreezing: which layers have joined in a step, where they join one by one.
+        save_finished: as `save_model`, where the finished model has another form.
     """
 
     recipe: Recipe
@@ -89,6 +92,8 @@ class Job:
     load_weights: Callable[[Path], None]
     accelerator: Accelerator
     metric: str = "loss"
+    unfreezing: Unfreezing | None = None
+    save_finished: Callable[[Path], None] | None = None
     diagnoses: list[Diagnosis] = field(default_factory=list)
     lengths: list[int] = field(init=False)
 
@@ -130,6 +135,7 @@ def run_loop(
         TrainingError: loss or gradient was not finite in several steps in a row.
     """
     recipe = job.recipe
+    assert recipe.learning_rate is not None
     per_epoch, total = steps_of(recipe, len(job.train), job.global_batch)
     warmup = (
         recipe.warmup_steps
@@ -158,7 +164,10 @@ def run_loop(
             rows = order[position]
             step_began = time.monotonic()
             seed_step(recipe.seed, state.step, job.accelerator.process_index)
-            factor = rate_factor(recipe.lr_scheduler_type, state.step, total, warmup)
+            factor = rate_factor(
+                recipe.lr_scheduler_type, state.step, total, warmup, recipe.decay_ratio
+            )
+            joined = job.unfreezing.apply(state.step) if job.unfreezing else None
             loss = accumulate_gradients(job, module, rows)
             grad_norm = job.optimizer.gather_gradients()
             diagnosis = non_finite(state.step + 1, loss, grad_norm)
@@ -172,11 +181,13 @@ def run_loop(
             tokens = sum(lengths[i] for i in rows)
             state.tokens += tokens
             state.seconds = time.monotonic() - began
+            if joined:
+                tell("unfrozen", **joined)
             tell(
                 "step",
                 epoch=round(state.step / per_epoch, 4),
                 loss=loss,
-                learning_rate=job.optimizer.groups[0].learning_rate * factor,
+                learning_rate=recipe.learning_rate * factor,
                 grad_norm=grad_norm,
                 tokens=tokens,
                 tokens_per_second=round(tokens / max(1e-9, time.monotonic() - step_began), 1),
@@ -218,6 +229,8 @@ def run_loop(
         assert state.best_step is not None
         job.load_weights(checkpoint_folder(job.folder, state.best_step))
         tell("best_loaded", best_step=state.best_step, best_score=state.best_score)
+    elif job.optimizer.average:
+        job.optimizer.average.keep()
     return state
 
 
@@ -300,7 +313,10 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
         return
     size = job.recipe.per_device_eval_batch_size
     assert size is not None
-    scores = validation_scores(job.forward, job.validation, job.task, job.labels, job.pad_id, size)
+    with job.optimizer.averaged():
+        scores = validation_scores(
+            job.forward, job.validation, job.task, job.labels, job.pad_id, size
+        )
     value = scores[job.metric]
     higher = job.metric != "loss" and get_metric(job.metric).better == "higher"
     better = state.best_score is None or (
@@ -328,7 +344,8 @@ def note(job: Job, tell: Callable[..., None], diagnosis: Diagnosis) -> None:
 def save(job: Job, state: LoopState) -> None:
     """Write a checkpoint and remove old ones; only the main process writes."""
     if job.accelerator.is_main_process:
-        save_checkpoint(job.folder, state, job.optimizer.state_tensors(), job.save_model)
+        with job.optimizer.averaged():
+            save_checkpoint(job.folder, state, job.optimizer.state_tensors(), job.save_model)
         protected = [state.best_step] if state.best_step is not None else []
         prune_checkpoints(job.folder, job.recipe.save_total_limit, protected)
     job.accelerator.wait_for_everyone()
