@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunewright.config.optimization import Optimizer
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.errors import ConfigError
@@ -228,6 +229,8 @@ def _rates(
         rate, reason = full_rate, f"the rate of full tuning of {size / 1e6:.0f}M parameters"
     else:
         rate, reason = full_rate, f"full tuning of {size / 1e6:.0f}M parameters"
+    if choice.recipe.optim is Optimizer.LION_8BIT:
+        rate, reason = rate / 5, f"{reason}; Lion wants a third to a tenth of AdamW's"
     rate = choice.set("learning_rate", rate, reason)
     if not task.is_generative:
         head = max(rate, 10 * full_rate)

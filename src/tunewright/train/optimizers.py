@@ -40,11 +40,12 @@ def make_optimizer(
         return torch.optim.AdamW(plain, betas=betas, eps=eps, fused=devices <= {"cpu", "cuda"})
     if "mps" in devices:
         raise ModelError(f"optim {kind.value!r} has no kernels for mps; use optim: adamw.")
-    from bitsandbytes.optim import AdamW8bit, Lion8bit
+    import bitsandbytes
 
+    library: Any = bitsandbytes.optim  # it has no types
     if kind is Optimizer.LION_8BIT:
-        return Lion8bit(plain, betas=(0.9, 0.99))
-    return AdamW8bit(plain, betas=betas, eps=eps)
+        return library.Lion8bit(plain, betas=(0.9, 0.99))
+    return library.AdamW8bit(plain, betas=betas, eps=eps)
 
 
 class _MuonBesideAdamW:
