@@ -64,5 +64,5 @@ def test_a_decoder_stands_on_its_encoder() -> None:
 
 def test_one_layer_used_many_times_is_no_stack() -> None:
     made = model("Albert", "ForSequenceClassification", **SMALL, embedding_size=16)
-    with pytest.raises(ModelError, match="no list of layers.*Use method: full or lora"):
+    with pytest.raises(ModelError, match=r"no list of layers.*Use method: full or lora"):
         find_stack(made)
