@@ -228,3 +228,6 @@ def test_the_rate_suggested_is_a_tenth_of_that_of_the_lowest_loss() -> None:
     rates = [1e-5, 1e-4, 1e-3, 1e-2]
     assert suggest_rate(rates, [2.0, 1.5, 1.0, 3.0]) == (1e-3, pytest.approx(1e-4))
     assert suggest_rate(rates, [2.0, 1.99, 1.98, 3.0]) == (1e-3, None)
+    # One lucky batch at the start is not the lowest loss.
+    means = [1.0, *[2.0] * 15, 1.7, 1.5, 1.9, 4.0]
+    assert suggest_rate([float(i) for i in range(20)], means) == (17.0, 1.7)

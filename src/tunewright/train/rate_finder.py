@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tunewright.data.collate import epoch_order
@@ -26,7 +27,7 @@ _SMOOTHING = 0.9
 _DIVERGED = 3.0
 """Times the lowest mean loss, above which the test is over."""
 _FELL = 0.97
-"""A lowest mean loss above this share of the first one is no fall."""
+"""A lowest mean loss above this share of the one at the start is no fall."""
 _BELOW_MINIMUM = 10.0
 """The suggestion is the rate of the lowest loss divided by this: at the lowest point the loss is
 about to rise."""
@@ -109,7 +110,11 @@ def find_rate(
 
 
 def suggest_rate(rates: list[float], means: list[float]) -> tuple[float, float | None]:
-    """The rate of the lowest mean loss, and a tenth of it where the loss fell at all."""
-    at = min(range(len(means)), key=means.__getitem__)
-    fell = means[at] < _FELL * means[0]
+    """The rate of the lowest mean loss, and a tenth of it where the loss fell at all.
+
+    The first tenth of the means is of too few batches to be the lowest. What the loss fell from is
+    the middle one of the first third.
+    """
+    at = min(range(len(means) // 10, len(means)), key=means.__getitem__)
+    fell = means[at] < _FELL * median(means[: max(1, len(means) // 3)])
     return rates[at], rates[at] / _BELOW_MINIMUM if fell else None
