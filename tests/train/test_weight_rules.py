@@ -13,11 +13,12 @@ from torch import nn
 from tunewright.config.optimization import Optimizer
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
+from tunewright.errors import ConfigError
 from tunewright.models.forward import LabelForward
 from tunewright.models.layers import find_stack
 from tunewright.train.optim import Group, MasterAdamW, make_groups
 from tunewright.train.rate_finder import suggest_rate
-from tunewright.train.rates import Unfreezing, rate_shares
+from tunewright.train.rates import Unfreezing, check_unfreezing, rate_shares
 from tunewright.train.schedule import rate_factor
 from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAverage
 
@@ -131,6 +132,12 @@ def test_one_layer_joins_after_each_span_of_steps(task: Task, first: int) -> Non
     joins = [step % 2 == 0 and step // 2 <= first for step in range(12)]
     assert [joined for _, joined, _ in found] == joins
     assert [embedding for _, _, embedding in found] == [depth == 0 for depth in depths]
+
+
+def test_unfreezing_in_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="works in one process only"):
+        check_unfreezing(recipe(unfreeze_steps=1), 3, 100, Task.CLASSIFICATION)
 
 
 def test_schedules_have_the_factors_worked_out_by_hand() -> None:

@@ -36,7 +36,7 @@ HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head
 def build_job(prepared: Prepared, folder: Path) -> Job:
     """Load the base, make it trainable, and put everything on its device."""
     import torch
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator
     from transformers.integrations import activate_neftune
 
     from tunewright.models.forward import CausalForward, LabelForward
@@ -45,11 +45,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     assert recipe.method is not None and recipe.learning_rate is not None
     limit_threads()
     device = pick_device(recipe.device)
-    # Layers that have not joined yet take no part in the exchange of gradients.
-    exchange = DistributedDataParallelKwargs(find_unused_parameters=bool(recipe.unfreeze_steps))
-    accelerator = Accelerator(
-        cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[exchange]
-    )
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     torch.manual_seed(recipe.seed)
     dtype = getattr(torch, recipe.dtype or "float32")
     kept = prepared.settings.quantization

@@ -6,6 +6,7 @@ This module knows where a parameter stands (`models.layers`). It does not know o
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from torch import nn
@@ -115,11 +116,16 @@ def check_unfreezing(recipe: Recipe, layers: int, steps: int, task: Task) -> Non
         task: decides whether the first stage is the head alone.
 
     Raises:
-        ConfigError: says how many steps are needed.
+        ConfigError: says how many steps are needed; or several processes were launched.
     """
     every = recipe.unfreeze_steps
     if every is None:
         return
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # as launchers of several processes say it
+        raise ConfigError(
+            "unfreeze_steps works in one process only, and several were launched. Remove it, or "
+            "launch one."
+        )
     partial = recipe.method is FineTuningMethod.PARTIAL
     joining = (recipe.freeze_trainable_layers or layers) if partial else layers + 1
     stages = joining - int(task.is_generative)
