@@ -29,10 +29,14 @@ import yaml
 from chat_templates import SMOLLM2
 from tunewright import fine_tuning
 from tunewright.cli.app import app, run
+from tunewright.config.base import Strict
 from tunewright.config.finding_ids import ERRORS
 from tunewright.config.load import load_recipe, merge, parse_yaml
+from tunewright.config.optimization import Optimization
 from tunewright.config.recipe import AugmentConfig, DataConfig, Recipe
+from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
+from tunewright.config.trained_weights import TrainedWeights
 from tunewright.data import catalogue as data_catalogue
 from tunewright.data.audit import audit
 from tunewright.data.checks import ENOUGH_ROWS
@@ -304,10 +308,11 @@ def code(value: str) -> str:
     return f"`{value}`"
 
 
-def recipe_rows(model: type[Recipe] | type[DataConfig] | type[AugmentConfig]) -> list[list[str]]:
-    """Key, default and meaning of every key of a configuration model."""
+def recipe_rows(model: type[Strict]) -> list[list[str]]:
+    """Key, default and meaning of every key that a configuration model has of its own."""
     rows = []
-    for name, field in model.model_fields.items():
+    for name in (name for name in model.model_fields if name in model.__annotations__):
+        field = model.model_fields[name]
         default = field.get_default(call_default_factory=True)
         if field.is_required():
             shown = "required"
@@ -335,8 +340,15 @@ def _chosen_keys() -> set[str]:
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("Keys", Recipe), ("Keys below data", DataConfig), ("Keys below data.augment", AugmentConfig)],
-    ids=["top", "data", "augment"],
+    [
+        ("Keys", Recipe),
+        ("Keys of layers and LoRA", TrainedWeights),
+        ("Keys of regularisation", Regularization),
+        ("Keys of the optimizer", Optimization),
+        ("Keys below data", DataConfig),
+        ("Keys below data.augment", AugmentConfig),
+    ],
+    ids=["top", "weights", "regularisation", "optimizer", "data", "augment"],
 )
 def test_the_recipe_page_lists_every_key_as_the_code_has_it(heading: str, model: Any) -> None:
     assert table("recipe.md", heading) == recipe_rows(model)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunewright.artifacts import Artifact
+from tunewright.artifacts import Artifact, write_json
 from tunewright.checking import audit_prepared as audit_prepared
 from tunewright.checking import check as check
 from tunewright.checking import require_sound
@@ -79,6 +79,34 @@ def train(
         found = audit_prepared(prepared)
     require_sound(found, prepared.recipe.data.allow)
     return start_run(prepared, observer or Silent(), {AUDIT: found, **(notes or {})})
+
+
+def find_rate(
+    prepared: Prepared, progress: Progress | None = None, steps: int | None = None
+) -> dict[str, Any]:
+    """Test which learning rate fits, and write `rates.json` and `rates.png` beside the run.
+
+    Args:
+        prepared: from `prepare`. Its run is neither begun nor changed.
+        progress: told how far the test is.
+        steps: of the test. Default: 100.
+
+    Returns:
+        `RateTest` as a mapping, and `folder`: where the files are.
+    """
+    from tunewright.evaluate.figure_style import to_png
+    from tunewright.evaluate.rate_chart import rate_chart
+    from tunewright.train import rate_finder
+
+    found = rate_finder.find_rate(
+        prepared, progress or (lambda *_: None), steps or rate_finder.STEPS
+    ).to_dict()
+    output = Path(prepared.recipe.output_dir)
+    folder = output.with_name(f"{output.name}-rates")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "rates.json", found)
+    to_png(rate_chart(found), folder / "rates.png")
+    return found | {"folder": str(folder)}
 
 
 def resume(

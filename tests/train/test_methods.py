@@ -220,7 +220,7 @@ def test_prefix_tuning_of_an_encoder_is_refused_and_names_what_works(
 
 def test_every_method_has_a_case() -> None:
     tested = {values["method"] for values in METHODS.values()}
-    assert tested == set(FineTuningMethod) - {FineTuningMethod.FULL}
+    assert tested == {method for method in FineTuningMethod if not method.trains_base}
 
 
 def test_an_architecture_without_a_list_for_ia3_is_refused(tiny_decoder: Path) -> None:

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from tunewright.train.optim import MasterAdamW, make_groups
-from tunewright.train.schedule import rate_factor
 
 
 def model(dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -95,13 +94,3 @@ def test_gradient_norm_is_the_global_one() -> None:
     net(torch.ones(1, 4)).sum().backward()
     expected = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).norm()
     assert abs(optimizer.gather_gradients() - float(expected)) < 1e-6
-
-
-def test_rates_warm_up_and_decay() -> None:
-    linear = [rate_factor("linear", s, 10, 2) for s in range(10)]
-    assert linear[:3] == [0.5, 1.0, 1.0]
-    assert linear[-1] == 0.125
-    cosine = [rate_factor("cosine", s, 10, 0) for s in range(10)]
-    assert cosine[0] == 1.0 and abs(cosine[5] - 0.5) < 1e-12
-    assert rate_factor("constant", 9, 10, 2) == 1.0
-    assert rate_factor("linear", 0, 1, 0) == 1.0

@@ -91,6 +91,9 @@ def describe_event(line: Mapping[str, Any]) -> str:
         return f"[dim]step {step}[/]  validation: {escape(scores)}{best}"
     if event == "diagnosis":
         return f"[yellow]{escape(line['message'])}[/] {escape(line['action'])}"
+    if event == "unfrozen":
+        layers = f"{line['layers']} layers" if line["layers"] > 0 else "the head"
+        return f"[dim]step {step}[/]  {layers} trained: {line['trainable_parameters']:,} weights"
     if event == "early_stopping":
         return f"[dim]step {step}[/]  no better score for a while: stopping early"
     if event == "best_loaded":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tunewright.cli.options import Json, Overrides
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def train(
@@ -14,6 +18,13 @@ def train(
     overrides: Overrides = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show live curves instead of one bar.")
+    ] = False,
+    find_lr: Annotated[
+        bool,
+        typer.Option(
+            "--find-lr",
+            help="Only test which learning rate fits: writes a picture, trains nothing.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -25,6 +36,7 @@ def train(
         findings_table,
         make_console,
         settings_table,
+        stage_progress,
     )
     from tunewright.cli.watch_screen import WatchScreen
     from tunewright.config.load import load_recipe
@@ -43,10 +55,43 @@ def train(
     if found["findings"]:
         console.print(findings_table(found["findings"]))
     require_sound(found, prepared.recipe.data.allow)
+    if find_lr:
+        with stage_progress(console) as progress:
+            rates = pipeline.find_rate(prepared, progress)
+        show_rates(rates, recipe, console, as_json)
+        return
     title = f"{prepared.recipe.model} in {prepared.recipe.output_dir}"
     with WatchScreen(console, title) if watch else TrainingScreen(console) as screen:
         result = pipeline.train(prepared, screen, found)
     show_result(result, console, as_json)
+
+
+def show_rates(
+    rates: Mapping[str, Any], recipe: str, console: Console, as_json: bool = False
+) -> None:
+    """Print what a test of learning rates found."""
+    from tunewright.cli.screen import print_json
+
+    if as_json:
+        print_json(dict(rates))
+        return
+    end = "exploded" if rates["diverged"] else "did not explode"
+    console.print(
+        f"The rate rose from {rates['rates'][0]:.1e} to {rates['rates'][-1]:.1e} in "
+        f"{len(rates['rates'])} steps. The loss was lowest at {rates['lowest']:.1e} and {end}."
+    )
+    if rates["suggestion"] is None:
+        console.print(
+            "[yellow]It never fell[/], so there is no suggestion: look at the data with tunewright "
+            "check, or give the test more rows."
+        )
+    else:
+        console.print(
+            f"Suggestion: [bold]{rates['suggestion']:.1e}[/], a tenth of that (the recipe has "
+            f"{rates['configured']:.1e}). Try it: tunewright train {recipe} "
+            f"learning_rate={rates['suggestion']:.1e}"
+        )
+    console.print(f"The curve is in {rates['folder']}/rates.png")
 
 
 def show_result(result: object, console: object, as_json: bool) -> None:

@@ -105,8 +105,10 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, keys in the order of the model, nothing left out."""
+    values = recipe.model_dump(mode="json")
+    own = [name for name in Recipe.model_fields if name in Recipe.__annotations__]
     return yaml.safe_dump(
-        recipe.model_dump(mode="json"),
+        {name: values.pop(name) for name in own} | values,
         sort_keys=False,
         allow_unicode=True,
         default_flow_style=False,

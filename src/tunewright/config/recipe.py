@@ -22,9 +22,12 @@ from pydantic import (
 
 from tunewright.config.base import Strict
 from tunewright.config.finding_ids import known_error
+from tunewright.config.optimization import Optimization, Optimizer
+from tunewright.config.regularization import Regularization
 from tunewright.config.source_name import shown
 from tunewright.config.synonym_file import words_or_file
 from tunewright.config.task import Task
+from tunewright.config.trained_weights import TrainedWeights
 from tunewright.config.watching import WatchingKeys
 from tunewright.errors import ConfigError
 
@@ -34,6 +37,8 @@ class FineTuningMethod(StrEnum):
 
     FULL = "full"
     """Every weight."""
+    PARTIAL = "partial"
+    """The last layers and what stands behind them, the head included (arXiv 1911.03090)."""
     LORA = "lora"
     """Low-rank updates beside frozen linear layers (arXiv 2106.09685)."""
     QLORA = "qlora"
@@ -44,6 +49,11 @@ class FineTuningMethod(StrEnum):
     """Trained embeddings before those of the input (arXiv 2104.08691)."""
     IA3 = "ia3"
     """Trained scales of keys, values and inner activations (arXiv 2205.05638)."""
+
+    @property
+    def trains_base(self) -> bool:
+        """Whether weights of the base itself are changed: the whole model is the result."""
+        return self in (FineTuningMethod.FULL, FineTuningMethod.PARTIAL)
 
     @property
     def is_lora(self) -> bool:
@@ -216,7 +226,7 @@ class DataConfig(Strict):
     begins."""
 
 
-class Recipe(WatchingKeys):
+class Recipe(TrainedWeights, Regularization, Optimization, WatchingKeys):
     """A training recipe. `None` means: chosen from model, data and machine, with a reason."""
 
     task: Annotated[Task | None, BeforeValidator(_auto)] = None
@@ -224,8 +234,8 @@ class Recipe(WatchingKeys):
     model: str
     """The base: a catalogue name, a folder, or a hub id."""
     method: Annotated[FineTuningMethod | None, BeforeValidator(_lower)] = None
-    """Which weights are trained: `full`, `lora`, `qlora`, `prefix_tuning`, `prompt_tuning`
-    or `ia3`."""
+    """Which weights are trained: `full`, `partial`, `lora`, `qlora`, `prefix_tuning`,
+    `prompt_tuning` or `ia3`."""
     data: DataConfig
     """Where the rows come from."""
     output_dir: str = "runs/model"
@@ -249,10 +259,10 @@ class Recipe(WatchingKeys):
     several passes; the update stays the same."""
 
     learning_rate: PositiveFloat | None = None
-    """Peak rate of AdamW."""
+    """Peak rate of the optimizer."""
     head_learning_rate: PositiveFloat | None = None
     """Peak rate of a newly made classification head."""
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "warmup_stable_decay"] = "linear"
     """Shape of the rate after warmup."""
     warmup_steps: int | None = Field(default=None, ge=0)
     """Steps of linear warmup. Default: `warmup_ratio` of all steps."""
@@ -344,7 +354,8 @@ class Recipe(WatchingKeys):
             ]
         if self.load_best_model_at_end:
             faults += self._best_needs_matching_saves()
-        faults += self._without_effect()
+        faults += self._without_effect() + self.misplaced_regularizers(self.method)
+        faults += self._excluded()
         if self.max_steps == 0:
             faults.append("max_steps is 0; use -1 to train whole epochs, or a number of steps.")
         if self.num_train_epochs is not None and self.max_steps > 0:
@@ -379,6 +390,7 @@ class Recipe(WatchingKeys):
             for name in names
             if not used and getattr(self, name) not in (None, False)
         ]
+        faults += self.misplaced_weights(method)
         if self.quantization_bits == 8:
             faults += [
                 f"{name} is for 4 bits and quantization_bits is 8; remove it."
@@ -391,6 +403,38 @@ class Recipe(WatchingKeys):
                 "values would be lost in the recomputation; remove it."
             )
         return faults
+
+    def _excluded(self) -> list[str]:
+        """Settings that a setting of another kind excludes or needs."""
+        cases = (
+            (
+                self.decay_ratio is not None and self.lr_scheduler_type != "warmup_stable_decay",
+                "decay_ratio has no effect with lr_scheduler_type "
+                f"{self.lr_scheduler_type!r}; remove it or use warmup_stable_decay.",
+            ),
+            (
+                bool(self.focal_gamma and self.label_smoothing),
+                "focal_gamma and label_smoothing pull in opposite ways; give only one of them.",
+            ),
+            (
+                self.init_lora_weights == "pissa" and self.use_dora,
+                "use_dora does not work with init_lora_weights 'pissa', whose result is written as "
+                "a plain LoRA; remove one of them.",
+            ),
+            (
+                self.init_lora_weights == "pissa" and self.dtype == "bfloat16",
+                "init_lora_weights 'pissa' takes its directions out of the base, which bfloat16 "
+                "would round; use dtype: float32 or remove it.",
+            ),
+            (
+                self.optim is Optimizer.MUON
+                and self.method is not None
+                and not self.method.trains_base,
+                f"optim 'muon' is for the matrices of a base and method is {self.method}; use "
+                "another optim, or method: full or partial.",
+            ),
+        )
+        return [fault for wrong, fault in cases if wrong]
 
     def _best_needs_matching_saves(self) -> list[str]:
         evaluate, save = self.evaluation_strategy, self.save_strategy

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.errors import ModelError, did_you_mean
-from tunewright.models.inspect import ModelFacts, linear_layers
+from tunewright.models.inspect import ModelFacts, linear_layers, module_names
+from tunewright.models.layers import find_stack, layer_count
 from tunewright.models.load import quiet_loading
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         task: decides whether a new head is trained in full beside the adapter.
 
     Returns:
-        The model for `full`, otherwise a `PeftModel`. Adapter weights have the base's dtype; the
-        optimizer keeps float32 masters.
+        The model for `full` and `partial`, otherwise a `PeftModel`. Adapter weights have the
+        base's dtype; the optimizer keeps float32 masters.
     """
     if recipe.method is FineTuningMethod.FULL:
         return model
+    if recipe.method is FineTuningMethod.PARTIAL:
+        return _freeze_below(model, recipe)
     from peft import get_peft_model
 
     from tunewright.models.lora_linear import speed_up_lora
@@ -43,6 +46,16 @@ def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         adapted.prompt_encoder.to(model.dtype)
     speed_up_lora(adapted)
     return adapted
+
+
+def _freeze_below(model: PreTrainedModel, recipe: Recipe) -> PreTrainedModel:
+    """Keep the last layers and what stands above them trainable."""
+    stack = find_stack(model)
+    assert recipe.freeze_trainable_layers is not None
+    lowest = stack.top - recipe.freeze_trainable_layers
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(stack.depth[name] >= lowest)
+    return model
 
 
 def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
@@ -72,6 +85,8 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         target_modules=recipe.lora_target_modules,
         use_rslora=recipe.use_rslora,
         use_dora=recipe.use_dora,
+        init_lora_weights=recipe.init_lora_weights or True,
+        modules_to_save=recipe.modules_to_save,
         task_type=kind,
     )
 
@@ -115,6 +130,8 @@ def check_method(facts: ModelFacts, recipe: Recipe) -> None:
     if recipe.method is FineTuningMethod.IA3:
         _ia3_targets(facts.architecture)
     _check_targets(facts.folder, recipe.lora_target_modules)
+    _check_layers(facts, recipe)
+    _check_modules_to_save(facts.folder, recipe.modules_to_save)
 
 
 def _check_targets(folder: Path, targets: str | list[str] | None) -> None:
@@ -129,3 +146,26 @@ def _check_targets(folder: Path, targets: str | list[str] | None) -> None:
             f"not have.{did_you_mean(missing[0], linear)} Its linear layers: "
             f"{', '.join(sorted(linear))}. `all-linear` takes them all."
         )
+
+
+def _check_layers(facts: ModelFacts, recipe: Recipe) -> None:
+    wanted = recipe.freeze_trainable_layers
+    if wanted is None and not (recipe.unfreeze_steps or recipe.layer_learning_rate_decay):
+        return
+    layers = layer_count(facts)
+    if wanted is not None and wanted > layers:
+        raise ModelError(
+            f"freeze_trainable_layers is {wanted} and {facts.folder} has {layers} layers. Lower "
+            "it, or train every weight with method: full."
+        )
+
+
+def _check_modules_to_save(folder: Path, wanted: list[str] | None) -> None:
+    there = module_names(folder)
+    for name in wanted or ():
+        if name.rpartition(".")[2] not in there:
+            raise ModelError(
+                f"modules_to_save names {name!r}, which this model does not have."
+                f"{did_you_mean(name, there)} Its modules: "
+                f"{', '.join(sorted(n for n in there if not n.isdigit()))}."
+            )

@@ -128,6 +128,8 @@ class LabelForward(nn.Module):
             label weighs where it is absent and where it is present ([2 x C], for several labels a
             row). Their mean over the training rows must be 1, because the loss is divided by the
             number of rows (`data.balance`). Default: everything weighs 1.
+        focal_gamma: power of (1 - probability of the label) that the loss of labels is weighed
+            with (arXiv 1708.02002, equation 4). Default: 0, plain cross-entropy.
     """
 
     class_weights: Tensor | None
@@ -139,9 +141,11 @@ class LabelForward(nn.Module):
         label_smoothing: float = 0.0,
         scale: float = 1.0,
         class_weights: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        focal_gamma: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
+        self.focal_gamma = focal_gamma
         self.problem = problem
         self.label_smoothing = label_smoothing
         self.scale = scale
@@ -160,11 +164,12 @@ class LabelForward(nn.Module):
         if self.problem == "multi_label_classification":
             truth = labels.to(logits.dtype)
             losses = nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+            losses = self._focal(losses)
             if self.class_weights is not None:
                 absent, present = self.class_weights.to(logits.device)
                 losses = losses * torch.where(truth > 0.5, present, absent)
             return losses.mean(dim=1).sum(), rows
-        if self.class_weights is None:
+        if self.class_weights is None and not self.focal_gamma:
             loss = nn.functional.cross_entropy(
                 logits, labels, reduction="sum", label_smoothing=self.label_smoothing
             )
@@ -173,7 +178,17 @@ class LabelForward(nn.Module):
         losses = nn.functional.cross_entropy(
             logits, labels, reduction="none", label_smoothing=self.label_smoothing
         )
-        return (losses * self.class_weights.to(logits.device)[labels]).sum(), rows
+        losses = self._focal(losses)
+        if self.class_weights is not None:
+            losses = losses * self.class_weights.to(logits.device)[labels]
+        return losses.sum(), rows
+
+    def _focal(self, losses: Tensor) -> Tensor:
+        """Cross-entropies weighed by what is not known yet; their probability is exp(-loss)."""
+        if not self.focal_gamma:
+            return losses
+        # Away from zero: the slope of a power below 1 is infinite there.
+        return losses * (-torch.expm1(-losses)).clamp_min(1e-7) ** self.focal_gamma
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Outputs of the head in float32, [B x classes]."""

@@ -130,6 +130,12 @@ def linear_layers(folder: Path) -> set[str]:
     return names
 
 
+def module_names(folder: Path) -> set[str]:
+    """Names of the modules that have weights, or hold modules that have, each without its path."""
+    files = sorted(folder.glob("model*.safetensors"))
+    return {part for file in files for tensor in _header(file) for part in tensor.split(".")[:-1]}
+
+
 def _header(file: Path) -> dict[str, Any]:
     """Shape and type of each tensor in a safetensors file, by name."""
     with file.open("rb") as handle:

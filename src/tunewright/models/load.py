@@ -19,6 +19,7 @@ from tunewright.config.task import Task
 from tunewright.data.layout import pick_template
 from tunewright.errors import ModelError
 from tunewright.models.catalogue import model_folder
+from tunewright.models.dropout import dropout_settings
 from tunewright.models.input_settings import (
     InputSettings,
     Quantization,
@@ -100,7 +101,7 @@ def load_base(
             classification head with `len(labels)` outputs (one for regression).
         labels: class names in output order.
         dtype: of the weights.
-        dropout: overrides the dropout of an encoder. Default: the base's own.
+        dropout: overrides every dropout of the base. Default: the base's own.
         quantization: keep the linear layers in few bits; the head stays as it is.
         device: where quantized weights go, which cannot be moved later. Default: the CPU.
 
@@ -119,6 +120,8 @@ def load_base(
     if quantization is not None:
         common["quantization_config"] = quantization.for_transformers(dtype)
         common["device_map"] = {"": str(device or "cpu")}
+    if dropout is not None:
+        common |= dropout_settings(facts, dropout)
     if task.is_generative:
         return _from_pretrained(_writer(facts), facts.folder, common)
     outputs = 1 if task is Task.REGRESSION else len(labels)
@@ -130,8 +133,6 @@ def load_base(
     if task is not Task.REGRESSION:
         common["id2label"] = dict(enumerate(labels))
         common["label2id"] = {label: i for i, label in enumerate(labels)}
-    if dropout is not None:
-        common |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     model = _from_pretrained(AutoModelForSequenceClassification, facts.folder, common)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = load_tokenizer(facts.folder).pad_token_id

@@ -6,11 +6,13 @@ This module knows rules. It does not know how the loop works.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunewright.config.optimization import Optimizer
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.errors import ConfigError
@@ -103,7 +105,11 @@ def choose_settings(
     choice = _Choices(recipe)
     small = facts.parameters < 500e6
     method = choice.set("method", *_method(facts))
+    if recipe.init_lora_weights == "pissa":
+        choice.set("dtype", "float32", "bfloat16 would round what PiSSA takes out of the base")
     choice.set("dtype", *_dtype(facts, machine))
+    if recipe.lr_scheduler_type == "warmup_stable_decay":
+        choice.set("decay_ratio", 0.2, "a fifth of the steps is enough to cool down")
     _rates(choice, facts, task, method, len(lengths))
     if choice.open("num_train_epochs") and recipe.max_steps == -1:
         epochs = 3.0 if len(lengths) < _MANY_ROWS else 1.0
@@ -144,9 +150,11 @@ def choose_settings(
         "no gradients are kept" if small else "memory",
     )
     _strategies(choice, recipe, validation_rows)
+    resolved = recipe.model_copy(update={**choice.values, "task": task})
+    if recipe.method is None:  # what the chosen method has no use for was not seen before
+        choice.faults += resolved.contradictions()
     if choice.faults:
         raise ConfigError(choice.faults)
-    resolved = recipe.model_copy(update={**choice.values, "task": task})
     return Settings(resolved, choice.reasons)
 
 
@@ -216,8 +224,17 @@ def _rates(
         rate, reason = _VIRTUAL_RATE, "a few vectors must move far"
     elif method is FineTuningMethod.IA3:
         rate, reason = _IA3_RATE, "a few scales must move far"
+    elif method is FineTuningMethod.PARTIAL:
+        choice.set(
+            "freeze_trainable_layers",
+            max(1, math.ceil(facts.layers / 4)),
+            "a quarter of the layers reaches nine tenths of what all reach (arXiv 1911.03090)",
+        )
+        rate, reason = full_rate, f"the rate of full tuning of {size / 1e6:.0f}M parameters"
     else:
         rate, reason = full_rate, f"full tuning of {size / 1e6:.0f}M parameters"
+    if choice.recipe.optim is Optimizer.LION_8BIT:
+        rate, reason = rate / 5, f"{reason}; Lion wants a third to a tenth of AdamW's"
     rate = choice.set("learning_rate", rate, reason)
     if not task.is_generative:
         head = max(rate, 10 * full_rate)
@@ -226,9 +243,16 @@ def _rates(
         choice.faults.append(
             f"head_learning_rate has no effect with task {task.value!r}: no head is new; remove it."
         )
+    if choice.recipe.focal_gamma and task not in (Task.CLASSIFICATION, Task.MULTILABEL):
+        choice.faults.append(
+            f"focal_gamma has no effect with task {task.value!r}; it is for classes and label "
+            "sets. Remove it."
+        )
     if task is not Task.CLASSIFICATION:
         if choice.recipe.label_smoothing:
             choice.faults.append("label_smoothing works with task: classification only; remove it.")
+    elif choice.recipe.focal_gamma:
+        choice.set("label_smoothing", 0.0, "the focal loss already keeps a model modest")
     elif rows < _MANY_ROWS:
         choice.set("label_smoothing", 0.1, "few rows make a model too sure of itself")
     else:

@@ -7,11 +7,11 @@ run's folder or when anything happens.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunewright.config.recipe import FineTuningMethod
+from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
 from tunewright.data.render import Renderer
 from tunewright.errors import ArtifactError
@@ -19,10 +19,16 @@ from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.adapters import apply_method
 from tunewright.models.input_settings import write_settings
 from tunewright.models.load import limit_threads, load_base, pick_device
+from tunewright.models.pissa import as_plain_lora, initial_factors
 from tunewright.train.checkpoint import LoopState, save_checkpoint
 from tunewright.train.loop import Job
 from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.prepare import Prepared
+from tunewright.train.rates import hidden_matrices, make_unfreezing, rate_shares
+from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAverage
+
+if TYPE_CHECKING:
+    import torch
 
 HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head")
 """Names that transformers gives to newly made heads."""
@@ -32,11 +38,13 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     """Load the base, make it trainable, and put everything on its device."""
     import torch
     from accelerate import Accelerator
+    from transformers.integrations import activate_neftune
 
     from tunewright.models.forward import CausalForward, LabelForward
     from tunewright.models.seq2seq import text_forward
 
     recipe, task = prepared.recipe, prepared.task
+    assert recipe.method is not None and recipe.learning_rate is not None
     limit_threads()
     device = pick_device(recipe.device)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
@@ -48,6 +56,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         task,
         prepared.labels,
         dtype,
+        dropout=recipe.dropout,
         quantization=kept,
         device=accelerator.device,
     )
@@ -55,10 +64,11 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     if task is Task.REGRESSION:
         scale = _start_at_mean(model, [float(e.target) for e in prepared.train.examples])  # type: ignore[arg-type]
     model = apply_method(model, recipe, task)
+    pissa = initial_factors(model) if recipe.init_lora_weights == "pissa" else None
     if recipe.gradient_checkpointing:
         model.config.use_cache = False
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if recipe.method is not FineTuningMethod.FULL:
+        if not recipe.method.trains_base:
             model.enable_input_require_grads()
     if kept is None:  # quantized weights are where they were loaded to
         model.to(accelerator.device)
@@ -73,11 +83,10 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
             recipe.label_smoothing or 0.0,
             scale,
             prepared.class_weights,
+            recipe.focal_gamma or 0.0,
         )
-    assert recipe.learning_rate is not None
-    groups = make_groups(
-        model, recipe.learning_rate, recipe.weight_decay, recipe.head_learning_rate, HEADS
-    )
+    if recipe.neftune_noise_alpha is not None:
+        activate_neftune(model, recipe.neftune_noise_alpha)
     metric = recipe.metric_for_best_model or metrics_for(task)[0]
     return Job(
         recipe=recipe,
@@ -85,7 +94,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         task=task,
         labels=prepared.labels,
         forward=forward,
-        optimizer=MasterAdamW(groups),
+        optimizer=_optimizer(model, recipe),
         train=prepared.train.examples,
         validation=prepared.validation.examples,
         pad_id=int(prepared.tokenizer.pad_token_id),
@@ -94,6 +103,10 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         save_start=lambda: _save_start(prepared, folder),
         accelerator=accelerator,
         metric=metric if metric == "loss" else get_metric(metric).name,
+        unfreezing=make_unfreezing(model, recipe, task),
+        save_finished=None
+        if pissa is None
+        else lambda target: _save_pissa(model, prepared, target, pissa),
     )
 
 
@@ -101,6 +114,39 @@ def _save_start(prepared: Prepared, folder: Path) -> None:
     """Write the checkpoint of step 0: the model as the recipe makes it, made a second time."""
     fresh = build_job(prepared, folder)
     save_checkpoint(folder, LoopState(), fresh.optimizer.state_tensors(), fresh.save_model)
+
+
+def _optimizer(model: Any, recipe: Recipe) -> MasterAdamW:
+    """The recipe's optimizer over the trainable weights, with what is done after each update."""
+    assert recipe.learning_rate is not None
+    groups = make_groups(
+        model,
+        recipe.learning_rate,
+        recipe.weight_decay,
+        recipe.head_learning_rate,
+        HEADS,
+        rate_shares(model, recipe),
+        hidden_matrices(model, recipe),
+    )
+    if recipe.decay_to_start:
+        for group in groups:
+            group.weight_decay = group.weight_decay if group.is_head else 0.0
+    optimizer = MasterAdamW(groups, kind=recipe.optim)
+    if recipe.decay_to_start:
+        optimizer.rules.append(PullToStart(optimizer, recipe.decay_to_start))
+    if recipe.l1_decay:
+        optimizer.rules.append(ShrinkToZero(recipe.l1_decay))
+    if recipe.ema_decay is not None:
+        optimizer.average = WeightAverage(optimizer, recipe.ema_decay)
+        optimizer.rules.append(optimizer.average)
+    return optimizer
+
+
+def _save_pissa(
+    model: Any, prepared: Prepared, target: Path, initial: dict[str, torch.Tensor]
+) -> None:
+    _save_model(model, prepared, target)
+    as_plain_lora(target, initial)
 
 
 def _start_at_mean(model: Any, targets: list[float]) -> float:

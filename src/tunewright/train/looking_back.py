@@ -37,14 +37,20 @@ def chance_loss(job: Job, prepared: Prepared) -> float | None:
     """Loss of guessing without looking at the row, or None where that is not known.
 
     The entropy of the class frequencies, the mean entropy of each label of `multilabel`, and 1 for
-    numbers, whose errors are measured in their standard deviation.
+    numbers, whose errors are measured in their standard deviation. A focal loss weighs what is
+    likely less, at chance too.
     """
+    gamma = prepared.recipe.focal_gamma or 0.0
     targets: list[Any] = [example.target for example in job.train]
     if prepared.task is Task.REGRESSION:
         return 1.0 if float(np.std(targets)) > 0 else None
     if prepared.task is Task.MULTILABEL and prepared.class_weights is None:
         on = np.asarray(targets, dtype=float).mean(axis=0)
-        terms = [-p * np.log(p) for share in (on, 1 - on) for p in [np.clip(share, 1e-12, 1.0)]]
+        terms = [
+            -((1 - p) ** gamma) * p * np.log(p)
+            for share in (on, 1 - on)
+            for p in [np.clip(share, 1e-12, 1.0)]
+        ]
         return float(np.mean(terms[0] + terms[1]))
     if prepared.task is not Task.CLASSIFICATION:
         return None
@@ -52,4 +58,4 @@ def chance_loss(job: Job, prepared: Prepared) -> float | None:
     if prepared.class_weights is not None:
         counts *= np.asarray(prepared.class_weights)[: len(counts)]
     shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
+    return float(-((1 - shares) ** gamma * shares * np.log(shares)).sum())

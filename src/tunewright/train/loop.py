@@ -38,6 +38,7 @@ from tunewright.train.checkpoint import (
 from tunewright.train.journal import Journal, Silence
 from tunewright.train.optim import MasterAdamW
 from tunewright.train.passes import any_process, step_gradients
+from tunewright.train.rates import Unfreezing
 from tunewright.train.reactions import Reactions
 from tunewright.train.schedule import rate_factor
 from tunewright.train.validate import validation_scores
@@ -80,6 +81,8 @@ class Job:
         metric: that decides which score is best.
         data_seconds, step_seconds: spent making batches, and in steps as a whole, since the start
             of this process.
+        unfreezing: which layers have joined in a step, where they join one by one.
+        save_finished: as `save_model`, where the finished model has another form.
     """
 
     recipe: Recipe
@@ -98,6 +101,8 @@ class Job:
     metric: str = "loss"
     data_seconds: float = 0.0
     step_seconds: float = 0.0
+    unfreezing: Unfreezing | None = None
+    save_finished: Callable[[Path], None] | None = None
     lengths: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -139,6 +144,7 @@ def run_loop(
             short for one row.
     """
     recipe = job.recipe
+    assert recipe.learning_rate is not None
     per_epoch, total = steps_of(recipe, len(job.train), job.global_batch)
     warmup = (
         recipe.warmup_steps
@@ -167,8 +173,10 @@ def run_loop(
             rows = order[position]
             step_began = time.monotonic()
             seed = partial(seed_step, recipe.seed, state.step, job.accelerator.process_index)
-            factor = rate_factor(recipe.lr_scheduler_type, state.step, total, warmup)
-            factor *= state.rate_scale
+            factor = state.rate_scale * rate_factor(
+                recipe.lr_scheduler_type, state.step, total, warmup, recipe.decay_ratio
+            )
+            joined = job.unfreezing.apply(state.step) if job.unfreezing else None
             halvings = state.halvings
             loss, short = step_gradients(job, rows, state, seed)
             reactions.add(short)
@@ -185,11 +193,13 @@ def run_loop(
             state.seconds = time.monotonic() - began
             step_seconds = time.monotonic() - step_began
             job.step_seconds += step_seconds
+            if joined:
+                tell("unfrozen", **joined)
             tell(
                 "step",
                 epoch=round(state.step / per_epoch, 4),
                 loss=loss,
-                learning_rate=job.optimizer.groups[0].learning_rate * factor,
+                learning_rate=recipe.learning_rate * factor,
                 grad_norm=grad_norm,
                 tokens=tokens,
                 tokens_per_second=round(tokens / max(1e-9, step_seconds), 1),
@@ -225,6 +235,8 @@ def run_loop(
         assert state.best_step is not None
         job.load_weights(checkpoint_folder(job.folder, state.best_step))
         tell("best_loaded", best_step=state.best_step, best_score=state.best_score)
+    elif job.optimizer.average:
+        job.optimizer.average.keep()
     return state
 
 
@@ -244,7 +256,10 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
         return
     size = job.recipe.per_device_eval_batch_size
     assert size is not None
-    scores = validation_scores(job.forward, job.validation, job.task, job.labels, job.pad_id, size)
+    with job.optimizer.averaged():
+        scores = validation_scores(
+            job.forward, job.validation, job.task, job.labels, job.pad_id, size
+        )
     value = scores[job.metric]
     higher = job.metric != "loss" and get_metric(job.metric).better == "higher"
     better = state.best_score is None or (
@@ -264,7 +279,8 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
 def save(job: Job, state: LoopState) -> None:
     """Write a checkpoint and remove old ones; only the main process writes."""
     if job.accelerator.is_main_process:
-        save_checkpoint(job.folder, state, job.optimizer.state_tensors(), job.save_model)
+        with job.optimizer.averaged():
+            save_checkpoint(job.folder, state, job.optimizer.state_tensors(), job.save_model)
         protected = [step for step in (state.best_step, state.good_step) if step is not None]
         prune_checkpoints(job.folder, job.recipe.save_total_limit, protected)
     job.accelerator.wait_for_everyone()

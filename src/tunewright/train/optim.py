@@ -1,4 +1,4 @@
-"""AdamW with float32 master weights, in named groups.
+"""An optimizer on float32 master weights, in named groups.
 
 A bfloat16 weight has 8 bits of precision: an update of one part in a thousand would vanish in it.
 So the optimizer keeps a float32 copy of every lower-precision weight it trains, updates the copy,
@@ -8,11 +8,20 @@ and rounds the result into the model.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
+
+from tunewright.config.optimization import Optimizer
+from tunewright.train.optimizers import make_optimizer, stored_state
+from tunewright.train.weight_rules import WeightAverage, WeightRule
+
+_OURS = ("master", "average", "raw")
+"""What a checkpoint has of a parameter beside the optimizer's own state."""
 
 
 @dataclass(slots=True)
@@ -23,6 +32,9 @@ class Group:
     parameters: list[nn.Parameter]
     learning_rate: float
     weight_decay: float
+    is_head: bool = False
+    hidden: bool = False
+    """Whether they are matrices of layers, which Muon takes."""
 
 
 def make_groups(
@@ -31,8 +43,10 @@ def make_groups(
     weight_decay: float,
     head_learning_rate: float | None = None,
     head_prefixes: Sequence[str] = (),
+    shares: Mapping[str, float] = MappingProxyType({}),
+    hidden: Collection[str] = (),
 ) -> list[Group]:
-    """Sort the trainable parameters into at most four groups: backbone and head, decayed or not.
+    """Sort the trainable parameters into groups: backbone and head, decayed or not, by share.
 
     Vectors (biases, norms) are not decayed.
 
@@ -42,16 +56,20 @@ def make_groups(
         weight_decay: of matrices.
         head_learning_rate: peak rate of the head. Default: `learning_rate`.
         head_prefixes: parts of a name that mark a parameter as the head's.
+        shares: what the rate of a parameter is multiplied with, by name. Default: 1.
+        hidden: names of the matrices that Muon takes.
     """
-    groups: dict[tuple[bool, bool], Group] = {}
+    groups: dict[tuple[bool, bool, float, bool], Group] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         is_head = any(f".{prefix}." in f".{name}" for prefix in head_prefixes)
         decayed = parameter.ndim > 1
         rate = head_learning_rate if is_head and head_learning_rate else learning_rate
+        share, inside = shares.get(name, 1.0), name in hidden
         group = groups.setdefault(
-            (is_head, decayed), Group([], [], rate, weight_decay if decayed else 0.0)
+            (is_head, decayed, share, inside),
+            Group([], [], rate * share, weight_decay if decayed else 0.0, is_head, inside),
         )
         group.names.append(name)
         group.parameters.append(parameter)
@@ -59,11 +77,16 @@ def make_groups(
 
 
 class MasterAdamW:
-    """AdamW (arXiv 1711.05101) on float32 masters.
+    """AdamW (arXiv 1711.05101), or another optimizer, on float32 masters.
 
     Args:
         groups: from `make_groups`.
         betas, eps: of AdamW. Defaults: (0.9, 0.999) and 1e-8.
+        kind: which optimizer.
+
+    Attributes:
+        rules: what is done to the masters after each update.
+        average: of the weights, where one is kept.
     """
 
     def __init__(
@@ -71,7 +94,11 @@ class MasterAdamW:
         groups: Sequence[Group],
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        kind: Optimizer = Optimizer.ADAMW,
     ) -> None:
+        self.kind = kind
+        self.rules: list[WeightRule] = []
+        self.average: WeightAverage | None = None
         self.groups = list(groups)
         self.names = [name for group in self.groups for name in group.names]
         self.parameters = [p for group in self.groups for p in group.parameters]
@@ -79,19 +106,19 @@ class MasterAdamW:
             p if p.dtype == torch.float32 else p.detach().float().clone() for p in self.parameters
         ]
         by_parameter = dict(zip(map(id, self.parameters), self.masters, strict=True))
-        fused = all(p.device.type in ("cpu", "cuda") for p in self.parameters)
-        self.inner = torch.optim.AdamW(
+        self.inner = make_optimizer(
+            kind,
             [
                 {
                     "params": [by_parameter[id(p)] for p in group.parameters],
                     "lr": group.learning_rate,
                     "weight_decay": group.weight_decay,
+                    "hidden": group.hidden,
                 }
                 for group in self.groups
             ],
-            betas=betas,
-            eps=eps,
-            fused=fused,
+            betas,
+            eps,
         )
 
     def set_rate_factor(self, factor: float) -> None:
@@ -125,6 +152,8 @@ class MasterAdamW:
                 [master.grad for master in self.masters if master.grad is not None], scale
             )
         self.inner.step()
+        for rule in self.rules:
+            rule.after_update(self)
         for parameter, master in self._pairs():
             if master is not parameter:
                 parameter.copy_(master)
@@ -142,27 +171,37 @@ class MasterAdamW:
             if master is not parameter:
                 tensors[f"{name}:master"] = master
             for key, value in self.inner.state.get(master, {}).items():
-                tensors[f"{name}:{key}"] = value
-        return tensors
+                # A table of 8-bit values is shared by all parameters; a file holds it for each.
+                shared = key.startswith("qmap")
+                tensors[f"{name}:{key}"] = value.clone() if shared else torch.as_tensor(value)
+        return tensors | (self.average.state_tensors() if self.average else {})
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While it lasts, the model has the average of its weights inside, where one is kept."""
+        return self.average.in_model() if self.average else nullcontext()
 
     @torch.no_grad()
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `state_tensors` gave."""
+        stored: dict[str, dict[str, Tensor]] = {}
+        for full_name, tensor in tensors.items():
+            owner, _, key = full_name.rpartition(":")
+            stored.setdefault(owner, {})[key] = tensor
         for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
             if master is not parameter:
                 master.copy_(tensors[f"{name}:master"])
                 parameter.copy_(master)
             state = {
-                key: tensors[f"{name}:{key}"].to(
-                    device="cpu" if key == "step" and master.device.type == "cpu" else master.device
-                )
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"{name}:{key}" in tensors
+                key: stored_state(self.kind, key, tensor, master.device)
+                for key, tensor in stored.get(name, {}).items()
+                if key not in _OURS
             }
             if state:
                 self.inner.state[master] = state
             else:  # saved before the first step
                 self.inner.state.pop(master, None)
+        if self.average:
+            self.average.load_state_tensors(tensors)
 
     def _pairs(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         return zip(self.parameters, self.masters, strict=True)

@@ -32,8 +32,10 @@ from tunewright.models.adapters import check_method
 from tunewright.models.catalogue import model_folder
 from tunewright.models.input_settings import InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
+from tunewright.models.layers import layer_count
 from tunewright.models.load import check_task, load_tokenizer, pick_device
 from tunewright.plan.settings import choose_settings, measure_machine
+from tunewright.train.rates import check_unfreezing, planned_steps
 from tunewright.train.validate import metrics_in_training
 
 if TYPE_CHECKING:
@@ -143,6 +145,9 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     _check_metric(chosen.recipe, task)
     check_method(facts, chosen.recipe)
     rendered = renderer.fit(trained, train, truncation)
+    if chosen.recipe.unfreeze_steps is not None:
+        steps = planned_steps(chosen.recipe, len(rendered.examples))
+        check_unfreezing(chosen.recipe, layer_count(facts), steps, task)
     weights = _class_weights(rendered, labels, chosen.recipe, told)
     return Prepared(
         chosen.recipe,

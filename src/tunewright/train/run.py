@@ -22,7 +22,7 @@ from tunewright.artifacts import (
     write_json,
 )
 from tunewright.config.load import dump_recipe, load_recipe
-from tunewright.config.recipe import FineTuningMethod, Recipe
+from tunewright.config.recipe import Recipe
 from tunewright.data.export import write_dataset
 from tunewright.data.sources import load_splits
 from tunewright.errors import ArtifactError, Interrupted
@@ -204,7 +204,8 @@ def _refuse_other_content(folder: Path) -> None:
 def _space_needed(prepared: Prepared) -> int:
     """Bytes for the finished model and the checkpoints that are kept at the same time."""
     weights = prepared.facts.weight_bytes
-    full = prepared.recipe.method is FineTuningMethod.FULL
+    assert prepared.recipe.method is not None
+    full = prepared.recipe.method.trains_base
     trained = prepared.facts.parameters if full else prepared.facts.parameters // 20
     checkpoint = (weights if full else 2 * trained) + 12 * trained
     kept = prepared.recipe.save_total_limit + 3  # the best, the one to go back to, a new one
@@ -257,7 +258,7 @@ def _save_finished(job: Job, folder: Path) -> None:
     scratch = folder / ".finished.tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    job.save_model(scratch)
+    (job.save_finished or job.save_model)(scratch)
     for file in sorted(scratch.iterdir()):
         file.replace(folder / file.name)
     scratch.rmdir()
@@ -281,7 +282,7 @@ def _results(prepared: Prepared, job: Job, state: LoopState) -> dict[str, Any]:
         "tokens_per_second": round(state.tokens / max(1e-9, state.seconds), 1),
         "peak_memory_bytes": peak_memory(job.accelerator.device.type),
         "parameters": sum(p.numel() for p in parameters),
-        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "trainable_parameters": sum(p.numel() for p in job.optimizer.parameters),
         "train_rows": len(prepared.train.examples),
         "validation_rows": len(prepared.validation.examples),
         "rows_cut": prepared.train.cut + prepared.validation.cut,
