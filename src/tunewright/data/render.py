@@ -26,6 +26,7 @@ from tunewright.data.chat import (
 )
 from tunewright.data.collector import collector_paused
 from tunewright.data.records import Dataset, Message, Record, Task
+from tunewright.data.word_tokens import tagged_examples
 from tunewright.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Example:
         token_type_ids: for pairs, t segment ids, where the model has them.
         target: class index, number, or one 0/1 per class.
         answer: index of the message that is trained, where a conversation takes several examples.
+        word_starts: of tagged words, the position of each word's first token, which carries its
+            tag; -1 for a word that has no token, or whose token was cut.
+        word_tags: of tagged words, the index of each word's tag; -1 where the model has none.
     """
 
     input_ids: list[int]
@@ -56,6 +60,8 @@ class Example:
     token_type_ids: list[int] | None = None
     target: int | float | list[float] | None = None
     answer: int | None = None
+    word_starts: list[int] | None = None
+    word_tags: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -63,6 +69,8 @@ class Example:
     @property
     def trained_tokens(self) -> int:
         """Tokens that count in the loss. The first token of a row is never predicted."""
+        if self.word_starts is not None:
+            return sum(start >= 0 for start in self.word_starts)
         return sum(self.loss_mask[1:]) if self.loss_mask is not None else 1
 
 
@@ -134,6 +142,8 @@ class Renderer:
             return self._texts(dataset)
         if self.task is Task.INSTRUCTION:
             return self._conversations(dataset)
+        if self.task is Task.TOKEN_CLASSIFICATION:
+            return tagged_examples(self.tokenizer, dataset.records, self.label_ids)
         return self._labelled(dataset)
 
     def fit(
@@ -361,6 +371,7 @@ class Renderer:
     def _cut(self, example: Example) -> None:
         """Cut a row to `max_length` in place; a labelled row keeps its closing special token."""
         limit = self.max_length
+        keep_last = False
         if example.loss_mask is None:
             last = example.input_ids[-1]
             keep_last = last in self.tokenizer.all_special_ids
@@ -370,6 +381,9 @@ class Renderer:
             example.loss_mask = example.loss_mask[:limit]
         if example.token_type_ids is not None:
             example.token_type_ids = example.token_type_ids[:limit]
+        if example.word_starts is not None:
+            end = limit - keep_last
+            example.word_starts = [s if s < end else -1 for s in example.word_starts]
 
 
 def _last_answer(record: Record) -> int:

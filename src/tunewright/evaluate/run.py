@@ -20,6 +20,12 @@ from tunewright.data.records import Dataset, Record
 from tunewright.data.render import Example, Renderer
 from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate.answers import Answers, Progress, Work
+from tunewright.evaluate.entity_rows import (
+    entity_errors,
+    entity_line,
+    said_of_unseen,
+    type_scores,
+)
 from tunewright.evaluate.wording import system_name
 from tunewright.metrics import compare, get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
@@ -28,6 +34,7 @@ from tunewright.models.catalogue import model_folder
 from tunewright.models.input_settings import InputSettings
 from tunewright.models.inspect import inspect_model
 from tunewright.models.load import limit_threads, load_finished
+from tunewright.models.tag_baselines import majority_tag, tag_dictionary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +148,7 @@ def evaluate(
         data={"name": dataset.name, "rows": len(dataset)},
         n=len(work.rows),
         metrics=work.estimates(names, answers),
-        notes=[*notes, *cut],
+        notes=[*notes, *cut, *said_of_unseen(answers)],
     )
     if (pair := work.pair(names[0], answers)) is not None:
         found.pair = Pair(names[0], *pair)
@@ -197,7 +204,7 @@ def _check_labels(dataset: Dataset, known: Sequence[str]) -> None:
 def _rendered(renderer: Renderer, dataset: Dataset) -> tuple[list[Example], list[str]]:
     rendered = renderer.render(dataset, "cut")
     notes = []
-    if rendered.cut:
+    if rendered.cut and renderer.task is not Task.TOKEN_CLASSIFICATION:
         notes.append(
             f"{rendered.cut} rows are longer than {renderer.max_length} tokens; their ends were "
             "not scored."
@@ -226,7 +233,7 @@ def _add_baselines(
     elif train is None:
         found.notes.append(
             "The rows the model was tuned on are not known, so only the base could be a baseline; "
-            "give them to measure majority, TF-IDF and embeddings too."
+            "give them to measure the others too."
         )
     else:
         others |= _trained_baselines(work, train, test, base)
@@ -253,7 +260,12 @@ def _trained_baselines(
         ("Baseline: majority", lambda: majority(train, test)),
         ("Baseline: TF-IDF", lambda: tfidf_logistic(train, test)),
     ]
-    if base and inspect_model(model_folder(base)).kind == "encoder":
+    if train.task is Task.TOKEN_CLASSIFICATION:
+        steps = [
+            ("Baseline: most frequent tag", lambda: majority_tag(train, test)),
+            ("Baseline: each word's most frequent tag", lambda: tag_dictionary(train, test)),
+        ]
+    elif base and inspect_model(model_folder(base)).kind == "encoder":
         folder = model_folder(base)
         steps.append(
             ("Baseline: frozen embeddings", lambda: embedding_logistic(train, test, folder))
@@ -282,6 +294,10 @@ def _add_errors(found: Evaluation, work: Work, answers: Answers) -> None:
         found.errors = [
             _error(records[i], answers.predictions[i]) | {"distance": float(gaps[i])} for i in worst
         ]
+        return
+    if task is Task.TOKEN_CLASSIFICATION:
+        found.errors = entity_errors(records, answers)[:WORST]
+        found.per_class = type_scores(records, answers)
         return
     wrong = [
         i for i, r in enumerate(records) if _as_set(r.label) != _as_set(answers.predictions[i])
@@ -335,6 +351,8 @@ def _write(found: Evaluation, work: Work, answers: Answers, folder: Path) -> Non
             line |= {"loss": float(answers.losses[i]), "tokens": int(answers.tokens[i])}
             if answers.texts:
                 line["predicted"] = answers.texts[i]
+        elif record.words:
+            line |= entity_line(record, answers, i)
         else:
             line |= {"expected": record.label, "predicted": answers.predictions[i]}
             if answers.probabilities is not None:

@@ -19,6 +19,8 @@ _METRICS = {
     "brier": "Brier score",
     "chrf": "chrF",
     "ece": "calibration error",
+    "entity_f1": "entity F1",
+    "entity_macro_f1": "entity macro-F1",
     "exact_match": "exact match",
     "f1": "F1",
     "log_loss": "log loss",
@@ -42,7 +44,9 @@ _SYSTEMS = {
     "embedding_logistic": "frozen embeddings + logistic regression",
     "embedding_ridge": "frozen embeddings + ridge regression",
     "majority": "the majority class",
+    "majority_tag": "the most frequent tag",
     "mean": "the mean",
+    "tag_dictionary": "each word's most frequent tag",
     "tfidf_logistic": "TF-IDF + logistic regression",
     "tfidf_ridge": "TF-IDF + ridge regression",
 }

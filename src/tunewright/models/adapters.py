@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+_HEADS = ("score", "classifier")
+
+
 def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
     """Make the weights that the recipe's method trains the only trainable ones.
 
@@ -47,6 +50,8 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
     from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, TaskType
 
     kind = TaskType.CAUSAL_LM if task.is_generative else TaskType.SEQ_CLS
+    if task is Task.TOKEN_CLASSIFICATION:
+        kind = TaskType.TOKEN_CLS
     if recipe.method is FineTuningMethod.PREFIX_TUNING:
         return PrefixTuningConfig(num_virtual_tokens=recipe.num_virtual_tokens, task_type=kind)
     if recipe.method is FineTuningMethod.PROMPT_TUNING:
@@ -64,6 +69,8 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         lora_alpha=recipe.lora_alpha,
         lora_dropout=recipe.lora_dropout,
         target_modules=recipe.lora_target_modules,
+        # Of a head for tags PEFT does not know by itself that it is trained in full.
+        exclude_modules=[*_HEADS] if kind is TaskType.TOKEN_CLS else None,
         use_rslora=recipe.use_rslora,
         use_dora=recipe.use_dora,
         task_type=kind,

@@ -96,7 +96,8 @@ def load_base(
     Args:
         facts: of the base's folder.
         task: decides the head: a language-model head for generative tasks, otherwise a new
-            classification head with `len(labels)` outputs (one for regression).
+            classification head with `len(labels)` outputs (one for regression), of the whole row
+            or, for tags, of each token.
         labels: class names in output order.
         dtype: of the weights.
         dropout: overrides the dropout of an encoder. Default: the base's own.
@@ -106,7 +107,11 @@ def load_base(
     Raises:
         ModelError: the base cannot do the task.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
 
     if facts.kind == "encoder-decoder":
         raise ModelError(
@@ -130,17 +135,17 @@ def load_base(
     if task.is_generative:
         return _from_pretrained(AutoModelForCausalLM, facts.folder, common)
     outputs = 1 if task is Task.REGRESSION else len(labels)
-    common |= {
-        "num_labels": outputs,
-        "problem_type": _PROBLEM[task],
-        "ignore_mismatched_sizes": True,
-    }
+    common |= {"num_labels": outputs, "ignore_mismatched_sizes": True}
+    if task in _PROBLEM:
+        common["problem_type"] = _PROBLEM[task]
     if task is not Task.REGRESSION:
         common["id2label"] = dict(enumerate(labels))
         common["label2id"] = {label: i for i, label in enumerate(labels)}
     if dropout is not None:
         common |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    model = _from_pretrained(AutoModelForSequenceClassification, facts.folder, common)
+    tags = task is Task.TOKEN_CLASSIFICATION
+    auto = AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
+    model = _from_pretrained(auto, facts.folder, common)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = load_tokenizer(facts.folder).pad_token_id
     return model
@@ -178,7 +183,11 @@ def load_finished(
     Raises:
         ModelError: no such model, or it does not fit the task.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
 
     folder = model_folder(name)
     facts = inspect_model(folder)
@@ -188,8 +197,11 @@ def load_finished(
             f"{name} was trained for {settings.task.value!r}, not {task.value!r}. Evaluate it on "
             "data of its own task."
         )
-    generative = settings.task.is_generative
-    auto = AutoModelForCausalLM if generative else AutoModelForSequenceClassification
+    auto: Any = AutoModelForSequenceClassification
+    if settings.task.is_generative:
+        auto = AutoModelForCausalLM
+    elif settings.task is Task.TOKEN_CLASSIFICATION:
+        auto = AutoModelForTokenClassification
     if facts.is_adapter:
         from peft import PeftModel
 
@@ -231,6 +243,10 @@ def _guess_settings(name: str, folder: Path, facts: ModelFacts, task: Task | Non
         found = next((t for t, p in _PROBLEM.items() if p == problem), Task.CLASSIFICATION)
         if found is Task.REGRESSION or len(labels) == 1:
             found, labels = Task.REGRESSION, ()
+    elif "ForTokenClassification" in architectures:
+        names = config.get("id2label") or {}
+        labels = tuple(names[key] for key in sorted(names, key=int))
+        found = Task.TOKEN_CLASSIFICATION
     elif facts.kind == "decoder":
         found = task if task is not None and task.is_generative else Task.INSTRUCTION
     else:

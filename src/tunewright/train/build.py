@@ -32,7 +32,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     import torch
     from accelerate import Accelerator
 
-    from tunewright.models.forward import CausalForward, LabelForward
+    from tunewright.models.forward import CausalForward, Forward, LabelForward, TagForward
 
     recipe, task = prepared.recipe, prepared.task
     limit_threads()
@@ -60,10 +60,12 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
             model.enable_input_require_grads()
     if kept is None:  # quantized weights are where they were loaded to
         model.to(accelerator.device)
-    forward: CausalForward | LabelForward
+    forward: Forward
     if task.is_generative:
         _set_stop_tokens(model, prepared)
         forward = CausalForward(model)
+    elif task is Task.TOKEN_CLASSIFICATION:
+        forward = TagForward(model)
     else:
         forward = LabelForward(
             model,
