@@ -36,6 +36,7 @@ def test_every_default_metric_fits_its_task() -> None:
         Task.CLASSIFICATION: "macro_f1",
         Task.MULTILABEL: "micro_f1",
         Task.REGRESSION: "pearson",
+        Task.TOKEN_CLASSIFICATION: "entity_f1",
         Task.INSTRUCTION: "perplexity",
         Task.TEXT: "perplexity",
     }
@@ -113,6 +114,20 @@ def test_scoring_labels_loads_no_text_library() -> None:
             [["B-PER", "I-PER", "O", "B-PER"]],
             0.5,
         ),
+        # Types: PER 1 of 1 found right but ORG's 1 is not found, and 1 PER too many is.
+        (
+            "entity_macro_f1",
+            [["B-PER", "I-PER", "O", "B-ORG"]],
+            [["B-PER", "I-PER", "O", "B-PER"]],
+            (2 / 3 + 0) / 2,
+        ),
+        # 1 of 3 predicted is right; the border of the second is wrong.
+        ("entity_precision", [["B-X", "O", "B-X", "I-X"]], [["B-X", "B-X", "B-X", "O"]], 1 / 3),
+        ("entity_recall", [["B-X", "O", "B-X", "I-X"]], [["B-X", "B-X", "B-X", "O"]], 1 / 2),
+        ("entity_macro_f1", [["O"]], [["O"]], 0.0),
+        ("entity_recall", [["O", "B-X"]], [["O", "O"]], 0.0),
+        # 3 of 5 tokens of all rows, not the mean of 1/2 and 2/3.
+        ("token_accuracy", [["O", "B-X"], ["O", "O", "O"]], [["O", "O"], ["O", "O", "B-X"]], 0.6),
     ],
 )
 def test_values_worked_out_by_hand(
