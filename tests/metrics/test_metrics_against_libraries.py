@@ -165,7 +165,7 @@ def test_rouge_equals_rouge_score(name: str) -> None:
 
 def test_entity_scores_equal_seqeval_in_strict_mode() -> None:
     from seqeval import metrics as seqeval
-    from seqeval.scheme import IOB2 as scheme
+    from seqeval import scheme
 
     rng = np.random.default_rng(7)
     for _ in range(CASES):
@@ -187,12 +187,12 @@ def test_entity_scores_equal_seqeval_in_strict_mode() -> None:
             warnings.simplefilter("ignore")
             micro, macro = (
                 seqeval.precision_recall_fscore_support(
-                    refs, preds, average=average, mode="strict", scheme=scheme, zero_division=0
+                    refs, preds, average=average, mode="strict", scheme=scheme.IOB2, zero_division=0
                 )
                 for average in ("micro", "macro")
             )
             each = seqeval.classification_report(
-                refs, preds, mode="strict", scheme=scheme, zero_division=0, output_dict=True
+                refs, preds, mode="strict", scheme=scheme.IOB2, zero_division=0, output_dict=True
             )
         expected = dict(
             zip(("entity_precision", "entity_recall", "entity_f1"), micro, strict=False)
