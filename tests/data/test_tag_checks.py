@@ -73,7 +73,7 @@ def test_the_same_sentence_tagged_in_two_ways_is_a_contradiction():
     )
     finding = found(data)["label.contradictory"]
     assert finding.rows == 2
-    assert "'Paris [LOC]' and 'Paris [PER]'" in finding.examples[0]
+    assert "'paris [LOC]' and 'paris [PER]'" in finding.examples[0]
 
 
 def test_blank_words_are_told():

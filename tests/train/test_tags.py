@@ -86,7 +86,7 @@ def test_entities_are_learned_and_the_finished_model_is_plain_transformers(
     assert set(found["baselines"]) == {"majority_tag", "tag_dictionary"} == set(found["comparison"])
     assert found["baselines"]["majority_tag"]["metrics"]["entity_f1"]["value"] == 0
     assert "entity" in said.lower()
-    page = (folder / "report/report.html").read_text()
+    page = (folder / "report.html").read_text()
     assert "F1 of each entity type" in page and "Entities by type" in page
     line = json.loads((folder / "evaluation/predictions.jsonl").read_text().splitlines()[0])
     assert len(line["tokens"]) == len(line["predicted"]) == len(line["probabilities"])

@@ -335,9 +335,11 @@ def _contradictions(rows: _Rows) -> Iterator[Finding]:
 
 
 def _label_key(record: Record) -> str:
-    if record.words:  # entities by their words: the same text may be cut into words otherwise
+    # Entities by their words, because one text may be cut into words in two ways; as texts are
+    # compared, case and spacing aside.
+    if record.words:
         found = spans(record.class_names)
-        named = [f"{' '.join(record.words[a:b])} [{kind}]" for kind, a, b in found]
+        named = [f"{normal_text(' '.join(record.words[a:b]))} [{kind}]" for kind, a, b in found]
         return repr(", ".join(named) or "no entity")
     if isinstance(record.label, tuple):
         return repr(", ".join(sorted(record.label)))

@@ -7,12 +7,13 @@ over: entities of one text are not independent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tunewright.errors import DataError
+from tunewright.metrics.labels import FEW_ERRORS
 from tunewright.metrics.sufficient import (
     Floats,
     Sufficient,
@@ -91,9 +92,36 @@ def _counts(references: Any, predictions: Any) -> tuple[list[str], Floats]:
 
 
 def _micro(references: Any, predictions: Any) -> Floats:
-    """Of each row [n x 3] the entities that are right, there and found, of any type."""
-    totals: Floats = _counts(references, predictions)[1].sum(axis=2)
+    """Of each row [n x 3 x 1] the entities that are right, there and found, of any type."""
+    totals: Floats = _counts(references, predictions)[1].sum(axis=2, keepdims=True)
     return totals
+
+
+def _of_rows(counts: Floats, of_totals: Callable[[Floats], Floats]) -> Sufficient:
+    """A score of sums over rows that keeps its doubt where few rows have an error.
+
+    Args:
+        counts: [n x 3 x k] what is right, there and found in each row.
+        of_totals: their sums [R x 3 x k] to scores [R].
+    """
+    n, _, k = counts.shape
+    right, there, found = counts.swapaxes(0, 1)
+    wrong_rows = ((right != there) | (right != found)).any(axis=1)
+    rows = counts
+    unseen = None
+    if wrong_rows.sum() < FEW_ERRORS:
+        # A row of the usual size that is all right, and one that is all wrong (see `labels`).
+        usual = there.mean(axis=0)
+        more = np.stack([[usual, usual, usual], [0 * usual, usual, usual]])
+        rows = np.concatenate([counts, more])
+        unseen = np.concatenate([np.zeros(n), np.ones(len(more))])
+    sums = rows.reshape(len(rows), 3 * k)
+    return Sufficient(
+        np.arange(n),
+        len(rows),
+        lambda weights: of_totals((weights @ sums).reshape(len(weights), 3, k)),
+        unseen,
+    )
 
 
 def entity_f1(references: Any, predictions: Any) -> Sufficient:
@@ -102,19 +130,18 @@ def entity_f1(references: Any, predictions: Any) -> Sufficient:
     Raises:
         DataError: a reference is not BIO, or a prediction has another number of tags.
     """
-    return Sufficient.of_sums(
-        _micro(references, predictions), lambda t: ratio(2 * t[:, 0], t[:, 1] + t[:, 2])
-    )
+    counts = _micro(references, predictions)
+    return _of_rows(counts, lambda t: ratio(2 * t[:, 0, 0], t[:, 1, 0] + t[:, 2, 0]))
 
 
 def entity_precision(references: Any, predictions: Any) -> Sufficient:
     """Share of the predicted entities that are right; 0 where none is predicted."""
-    return Sufficient.of_sums(_micro(references, predictions), lambda t: ratio(t[:, 0], t[:, 2]))
+    return _of_rows(_micro(references, predictions), lambda t: ratio(t[:, 0, 0], t[:, 2, 0]))
 
 
 def entity_recall(references: Any, predictions: Any) -> Sufficient:
     """Share of the entities there are that were found; 0 where there are none."""
-    return Sufficient.of_sums(_micro(references, predictions), lambda t: ratio(t[:, 0], t[:, 1]))
+    return _of_rows(_micro(references, predictions), lambda t: ratio(t[:, 0, 0], t[:, 1, 0]))
 
 
 def entity_macro_f1(references: Any, predictions: Any) -> Sufficient:
@@ -122,22 +149,23 @@ def entity_macro_f1(references: Any, predictions: Any) -> Sufficient:
 
     Without any entity on either side it is 0.
     """
-    kinds, counts = _counts(references, predictions)
-    k = len(kinds)
 
     def score(totals: Floats) -> Floats:
-        right, there, found = totals[:, :k], totals[:, k : 2 * k], totals[:, 2 * k :]
+        right, there, found = totals.swapaxes(0, 1)
         means = mean_where(ratio(2 * right, there + found), there + found > 0)
         return np.where(np.isnan(means), 0.0, means)
 
-    return Sufficient.of_sums(counts.reshape(len(counts), 3 * k), score)
+    return _of_rows(_counts(references, predictions)[1], score)
 
 
 def token_accuracy(references: Any, predictions: Any) -> Sufficient:
     """Share of the tokens whose tag is right, of the tokens of all rows."""
     pairs = _tag_rows(references, predictions)
-    sums = [[sum(a == b for a, b in zip(r, p, strict=True)), len(r)] for r, p in pairs]
-    return Sufficient.of_sums(np.array(sums, dtype=float), lambda t: ratio(t[:, 0], t[:, 1]))
+    right = [sum(a == b for a, b in zip(r, p, strict=True)) for r, p in pairs]
+    counts = np.array(
+        [[[hits], [len(r)], [len(r)]] for hits, (r, _) in zip(right, pairs, strict=True)], float
+    )
+    return _of_rows(counts, lambda t: ratio(t[:, 0, 0], t[:, 1, 0]))
 
 
 def per_type_scores(references: Any, predictions: Any) -> list[dict[str, Any]]:
