@@ -185,18 +185,15 @@ def test_entity_scores_equal_seqeval_in_strict_mode() -> None:
             preds.append([t if rng.random() < 0.7 else str(rng.choice(tags)) for t in row[:n]])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            micro, macro = (
-                seqeval.precision_recall_fscore_support(
-                    refs, preds, average=average, mode="strict", scheme=scheme.IOB2, zero_division=0
-                )
-                for average in ("micro", "macro")
-            )
-            each = seqeval.classification_report(
-                refs, preds, mode="strict", scheme=scheme.IOB2, zero_division=0, output_dict=True
-            )
-        expected = dict(
-            zip(("entity_precision", "entity_recall", "entity_f1"), micro, strict=False)
-        ) | {"entity_macro_f1": macro[2], "token_accuracy": seqeval.accuracy_score(refs, preds)}
+            strict: Any = {"mode": "strict", "scheme": scheme.IOB2, "zero_division": 0}
+            expected = {
+                "entity_precision": seqeval.precision_score(refs, preds, **strict),
+                "entity_recall": seqeval.recall_score(refs, preds, **strict),
+                "entity_f1": seqeval.f1_score(refs, preds, **strict),
+                "entity_macro_f1": seqeval.f1_score(refs, preds, average="macro", **strict),
+                "token_accuracy": seqeval.accuracy_score(refs, preds),
+            }
+            each = seqeval.classification_report(refs, preds, output_dict=True, **strict)
         for name, value in expected.items():
             assert get_metric(name).compute(refs, preds) == pytest.approx(value, abs=1e-9), name
         for found in per_type_scores(refs, preds):
