@@ -85,7 +85,7 @@ def test_entities_are_learned_and_the_finished_model_is_plain_transformers(
     assert [each["support"] for each in found["per_class"]] == [12, 12]
     assert set(found["baselines"]) == {"majority_tag", "tag_dictionary"} == set(found["comparison"])
     assert found["baselines"]["majority_tag"]["metrics"]["entity_f1"]["value"] == 0
-    assert "entity F1" in said.out + said.err
+    assert "entity_f1" in said.out + said.err
     page = (folder / "report.html").read_text()
     assert "F1 of each entity type" in page and "Entities by type" in page
     line = json.loads((folder / "evaluation/predictions.jsonl").read_text().splitlines()[0])
@@ -226,6 +226,9 @@ def test_a_model_that_lacks_a_type_says_so(
     tiny_encoder: Path, tagged_file: Path, write_rows: Any, tmp_path: Path
 ) -> None:
     train(recipe(tiny_encoder, tagged_file, tmp_path / "run"))
+    # As a model that another program made: its tags are in its configuration.
+    (tmp_path / "run" / "tunewright.json").unlink()
+    assert load_finished(str(tmp_path / "run")).settings.task is Task.TOKEN_CLASSIFICATION
     other = write_rows("other.jsonl", [{"tokens": ["good"], "tags": ["B-NEW"]}])
     with pytest.raises(DataError, match="labels that the model does not know: 'B-NEW', 'I-NEW'"):
         evaluate(str(tmp_path / "run"), load(str(other)))
