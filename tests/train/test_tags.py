@@ -21,7 +21,7 @@ from tunewright.data.sources import load
 from tunewright.errors import ConfigError, DataError, Interrupted
 from tunewright.evaluate.run import evaluate
 from tunewright.models.inspect import inspect_model
-from tunewright.models.load import load_base
+from tunewright.models.load import load_base, load_finished
 from tunewright.models.tag_baselines import majority_tag, tag_dictionary
 from tunewright.train.journal import read_journal
 
