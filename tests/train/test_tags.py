@@ -58,6 +58,7 @@ def tagged_file(write_rows: Any) -> Path:
     return found
 
 
+@pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
 def test_entities_are_learned_and_the_finished_model_is_plain_transformers(
     tiny_encoder: Path, tagged_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
