@@ -324,6 +324,13 @@ def test_custom_metric_is_called_with_model_tokenizer_rows_and_device(
 
 LABEL_METRICS = ["accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc"]
 NUMBER_METRICS = ["mse", "mae", "r2", "pearson", "spearman"]
+TAG_METRICS = [
+    "entity_f1",
+    "entity_macro_f1",
+    "entity_precision",
+    "entity_recall",
+    "token_accuracy",
+]
 TEXT_METRICS = ["perplexity", "rouge", "bleu", "chrf", "exact_match"]
 
 
@@ -331,9 +338,11 @@ def test_every_member_of_the_metrics_is_measured(
     tiny_encoder: Path, tiny_decoder: Path, write_rows: Any
 ) -> None:
     numbers = [{"text": f"good book {i}", "score": i / 3} for i in range(30)]
+    tagged = [{"tokens": ["good", f"{i}"], "tags": ["I-X", "O"]} for i in range(30)]
     groups = [
         (tiny_encoder, SHAPES["text+label"], LABEL_METRICS),
         (tiny_encoder, numbers, NUMBER_METRICS),
+        (tiny_encoder, tagged, TAG_METRICS),
         (tiny_decoder, SHAPES["messages"], TEXT_METRICS),
     ]
     for number, (model, rows, names) in enumerate(groups):
@@ -345,7 +354,7 @@ def test_every_member_of_the_metrics_is_measured(
         )
         found = evaluate_model(f"t{number}", f"{number}.jsonl", names, num_samples=6)
         assert len(found["metrics"]) == len(names)
-    tested = {*LABEL_METRICS, *NUMBER_METRICS, *TEXT_METRICS, "custom"}
+    tested = {*LABEL_METRICS, *NUMBER_METRICS, *TAG_METRICS, *TEXT_METRICS, "custom"}
     assert {m.value for m in EvaluationMetric} == tested
 
 

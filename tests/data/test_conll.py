@@ -120,6 +120,16 @@ def test_ragged_lines_are_errors_with_their_places(tmp_path):
         read_file(put(tmp_path / "c.conll", "\n\n"))
 
 
-def test_training_on_tags_is_refused_for_now(tmp_path):
-    with pytest.raises(DataError, match="one tag a token"):
-        load(put(tmp_path / "a.conll", "EU B-ORG\nin O\n"))
+def test_a_conll_file_is_read_as_tagged_words(tmp_path):
+    found = load(put(tmp_path / "a.conll", "EU I-ORG\nin O\n"))
+    (record,) = found
+    assert (found.task, record.words, record.label) == (
+        "token_classification",
+        ("EU", "in"),
+        ("B-ORG", "O"),
+    )
+
+
+def test_parts_of_speech_are_refused_with_the_tags_that_are_known(tmp_path):
+    with pytest.raises(DataError, match=r"row 1: word 1 has the tag 'VERB'.*O, B-TYPE, I-TYPE"):
+        load(put(tmp_path / "a.conll", "vamos VERB\nmar NOUN\n"))

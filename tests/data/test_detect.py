@@ -111,13 +111,35 @@ def test_a_wrong_column_lists_those_found_and_the_nearest():
     "row",
     [
         {"prompt": "a", "chosen": "b", "rejected": "c"},
-        {"tokens": ["a"], "tags": ["O"]},
         {"prompt": "a", "completion": "b", "label": True},
     ],
 )
 def test_shapes_that_cannot_be_trained_on_yet_are_refused(row):
     with pytest.raises(DataError, match="cannot train on yet"):
         detect(table(row))
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "roles"),
+    [
+        ({"tokens": ["a"], "tags": ["O"]}, None, {"tokens": "tokens", "tags": "tags"}),
+        ({"words": ["a"], "ner_tags": ["O"]}, None, {"tokens": "words", "tags": "ner_tags"}),
+        (
+            {"w": '["a", "b"]', "t": '["O", "O"]', "id": "1"},  # as CSV has lists
+            {"tokens": "w", "tags": "t"},
+            {"tokens": "w", "tags": "t"},
+        ),
+        ({"text": "a b", "tokens": ["a", "b"], "tags": ["O", "O"]}, None, None),
+    ],
+)
+def test_words_and_a_tag_for_each_are_tagged_words(row, columns, roles):
+    found = detect(table(row), columns=columns)
+    assert found.task == "token_classification"
+    assert roles is None or found.columns == roles
+
+
+def test_a_text_with_a_list_of_tags_stays_multilabel():
+    assert detect(table({"text": "a b", "tags": ["x", "y"]})).task == "multilabel"
 
 
 def test_unclear_columns_ask_for_a_mapping():

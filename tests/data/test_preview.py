@@ -62,13 +62,18 @@ def test_rows_go_on_in_the_next_part(folder):
     [
         ("preferred", "preference", {"prompt": "Hi", "chosen": "Hello", "rejected": "No"}),
         ("marked", "unpaired preference", {"prompt": "Hi", "completion": "Hello", "label": True}),
-        ("tagged", "token classification", {"tokens": ["EU", "is"], "tags": ["B-ORG", "O"]}),
     ],
 )
 def test_rows_that_cannot_be_trained_on_are_shown_all_the_same(folder, name, kind, roles):
     found = preview(f"{name}.jsonl", 1)
     assert (found.task, found.trainable, found.rows[0].roles) == (kind, False, roles)
     assert "cannot train on yet" in found.note
+
+
+def test_tagged_words_are_shown_with_their_tags(folder):
+    found = preview("tagged.jsonl", 1)
+    assert (found.task, found.trainable) == ("token_classification", True)
+    assert found.rows[0].roles == {"tokens": ["EU", "is"], "tags": ["B-ORG", "O"]}
 
 
 def test_a_mapping_makes_them_trainable(folder):

@@ -15,6 +15,7 @@ from sklearn import metrics as sk
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from tunewright.metrics import get_metric
+from tunewright.metrics.entities import per_type_scores
 
 CASES = 150
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "Hello,", "world!", "naïve", "3.5%", "x", "(ok)"]
@@ -162,9 +163,10 @@ def test_rouge_equals_rouge_score(name: str) -> None:
         assert get_metric(name).compute(refs, preds) == pytest.approx(np.mean(each), abs=1e-9)
 
 
-def test_entity_f1_equals_seqeval_in_strict_mode() -> None:
-    seqeval = pytest.importorskip("seqeval.metrics")
-    scheme = pytest.importorskip("seqeval.scheme").IOB2
+def test_entity_scores_equal_seqeval_in_strict_mode() -> None:
+    from seqeval import metrics as seqeval
+    from seqeval import scheme
+
     rng = np.random.default_rng(7)
     for _ in range(CASES):
         refs, preds = [], []
@@ -183,5 +185,24 @@ def test_entity_f1_equals_seqeval_in_strict_mode() -> None:
             preds.append([t if rng.random() < 0.7 else str(rng.choice(tags)) for t in row[:n]])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            expected = seqeval.f1_score(refs, preds, mode="strict", scheme=scheme, zero_division=0)
-        assert get_metric("entity_f1").compute(refs, preds) == pytest.approx(expected, abs=1e-9)
+            strict: Any = {"mode": "strict", "scheme": scheme.IOB2, "zero_division": 0}
+            expected = {
+                "entity_precision": seqeval.precision_score(refs, preds, **strict),
+                "entity_recall": seqeval.recall_score(refs, preds, **strict),
+                "entity_f1": seqeval.f1_score(refs, preds, **strict),
+                # NaN where there is no entity on either side, which we score 0.
+                "entity_macro_f1": np.nan_to_num(
+                    seqeval.f1_score(refs, preds, average="macro", **strict)
+                ),
+                "token_accuracy": seqeval.accuracy_score(refs, preds),
+            }
+            each = seqeval.classification_report(refs, preds, output_dict=True, **strict)
+        for name, value in expected.items():
+            assert get_metric(name).compute(refs, preds) == pytest.approx(value, abs=1e-9), name
+        for found in per_type_scores(refs, preds):
+            theirs = each[found["label"]]
+            assert found["f1"] == pytest.approx(theirs["f1-score"], abs=1e-9)
+            assert (found["support"], found["recall"]) == (
+                theirs["support"],
+                pytest.approx(theirs["recall"], abs=1e-9),
+            )

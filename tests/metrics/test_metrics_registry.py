@@ -12,7 +12,7 @@ import pytest
 import tunewright.metrics
 from tunewright.config.task import Task
 from tunewright.errors import ConfigError, DataError
-from tunewright.metrics import METRIC_NAMES, get_metric, metrics_for
+from tunewright.metrics import METRIC_NAMES, compare, estimate, get_metric, metrics_for
 from tunewright.metrics.entities import entities
 from tunewright.metrics.texts import last_number
 
@@ -36,6 +36,7 @@ def test_every_default_metric_fits_its_task() -> None:
         Task.CLASSIFICATION: "macro_f1",
         Task.MULTILABEL: "micro_f1",
         Task.REGRESSION: "pearson",
+        Task.TOKEN_CLASSIFICATION: "entity_f1",
         Task.INSTRUCTION: "perplexity",
         Task.TEXT: "perplexity",
     }
@@ -113,6 +114,20 @@ def test_scoring_labels_loads_no_text_library() -> None:
             [["B-PER", "I-PER", "O", "B-PER"]],
             0.5,
         ),
+        # Types: PER 1 of 1 found right but ORG's 1 is not found, and 1 PER too many is.
+        (
+            "entity_macro_f1",
+            [["B-PER", "I-PER", "O", "B-ORG"]],
+            [["B-PER", "I-PER", "O", "B-PER"]],
+            (2 / 3 + 0) / 2,
+        ),
+        # 1 of 3 predicted is right; the border of the second is wrong.
+        ("entity_precision", [["B-X", "O", "B-X", "I-X"]], [["B-X", "B-X", "B-X", "O"]], 1 / 3),
+        ("entity_recall", [["B-X", "O", "B-X", "I-X"]], [["B-X", "B-X", "B-X", "O"]], 1 / 2),
+        ("entity_macro_f1", [["O"]], [["O"]], 0.0),
+        ("entity_recall", [["O", "B-X"]], [["O", "O"]], 0.0),
+        # 3 of 5 tokens of all rows, not the mean of 1/2 and 2/3.
+        ("token_accuracy", [["O", "B-X"], ["O", "O", "O"]], [["O", "O"], ["O", "O", "B-X"]], 0.6),
     ],
 )
 def test_values_worked_out_by_hand(
@@ -143,6 +158,21 @@ def test_a_reference_copied_is_a_perfect_score() -> None:
 )
 def test_last_number(text: str, number: float | None) -> None:
     assert last_number(text) == number
+
+
+def test_a_perfect_score_of_entities_keeps_its_doubt_and_more_rows_lessen_it() -> None:
+    row = ["B-PER", "I-PER", "O", "B-ORG"]
+    for name in ("entity_f1", "entity_macro_f1", "entity_recall", "token_accuracy"):
+        few, many = (estimate(name, [row] * n, [row] * n) for n in (12, 200))
+        assert (few.value, few.high, many.value) == (1.0, 1.0, 1.0)
+        assert few.low < 0.95 < many.low < 1
+
+
+def test_a_model_that_is_right_everywhere_beats_one_that_is_wrong_everywhere() -> None:
+    rows, nothing = [["B-PER", "O"]] * 12, [["O", "O"]] * 12
+    found = compare("entity_f1", rows, rows, nothing)
+    assert (found.difference, found.p < 0.01) == (1.0, True)
+    assert "better by 100.0 points" in found.verdict
 
 
 def test_an_i_tag_that_continues_nothing_is_no_entity() -> None:

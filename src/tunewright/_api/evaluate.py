@@ -38,6 +38,11 @@ class EvaluationMetric(StrEnum):
     R2 = "r2"
     PEARSON = "pearson"
     SPEARMAN = "spearman"
+    ENTITY_F1 = "entity_f1"
+    ENTITY_MACRO_F1 = "entity_macro_f1"
+    ENTITY_PRECISION = "entity_precision"
+    ENTITY_RECALL = "entity_recall"
+    TOKEN_ACCURACY = "token_accuracy"
     CUSTOM = "custom"
 
 

@@ -54,7 +54,12 @@ def records_from_rows(rows: Iterable[Any], name: str) -> Dataset:
     Raises:
         DataError: there are no rows, or their columns fit no task.
     """
-    table = Table(name, [dict(row) for row in rows])
+    classes = {
+        column: list(inner.names)
+        for column, feature in (getattr(rows, "features", None) or {}).items()
+        if hasattr(inner := getattr(feature, "feature", feature), "names")
+    }
+    table = Table(name, [dict(row) for row in rows], classes=classes)
     if not len(table):
         raise DataError(f"{name} has no rows.")
     found = detect(table)

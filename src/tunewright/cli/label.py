@@ -73,8 +73,14 @@ def label(
 
 
 def _label_names(given: str, dataset: Dataset) -> list[str]:
+    from tunewright.config.task import Task
     from tunewright.errors import ConfigError
 
+    if dataset.task is Task.TOKEN_CLASSIFICATION:
+        raise ConfigError(
+            f"{dataset.name} has one tag a word; `data label` gives one label a row. Give rows of "
+            "texts."
+        )
     names = [name.strip() for name in given.split(",") if name.strip()] or dataset.labels
     if len(set(names)) < 2:
         found = f"{names[0]!r} only" if names else "none, and the source has none"

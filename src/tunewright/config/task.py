@@ -14,6 +14,8 @@ class Task(StrEnum):
     """Any number of labels a row."""
     REGRESSION = "regression"
     """A number a row."""
+    TOKEN_CLASSIFICATION = "token_classification"
+    """One tag a word: entities and their types."""
     INSTRUCTION = "instruction"
     """Answer a prompt or a conversation; the loss is on the answers only."""
     TEXT = "text"

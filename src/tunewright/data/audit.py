@@ -16,6 +16,7 @@ from tunewright.data import (
     copies,
     language,
     personal_rows,
+    tag_checks,
     template_audit,
     variety,
     word_list,
@@ -42,7 +43,8 @@ class Audit:
         task: what the rows are for.
         rows: in all parts.
         splits: rows by part.
-        labels: rows by label, all parts, most frequent first. Empty for tasks without classes.
+        labels: rows by label, or entities by type, all parts, most frequent first. Empty for tasks
+            without classes.
         lengths: of the rows in `unit` (tokens, or characters without a tokenizer): `min`,
             `median`, `p95`, `max`, and a `histogram` with `edges` (n + 1) and `counts` (n);
             `limit` where rows above a length would be cut.
@@ -121,6 +123,7 @@ def audit(
     findings: list[Finding] = [*told]
     for check in checks.CHECKS:
         findings += check(splits)
+    findings += tag_checks.check_tags(splits)
     findings += checks.check_quantity(splits, parameters)
     findings += personal_rows.check_personal(splits)
     findings += copies.check_copies(splits, cut_here=cut_here)
@@ -191,13 +194,13 @@ def some_rows(splits: Splits) -> tuple[Splits, list[Finding]]:
 
 
 def _counts(splits: Splits) -> tuple[Counter[str], dict[str, Sequence[int]]]:
-    """Rows by label, and the characters of each row by part."""
+    """Rows by label (entities by type, of tagged words), and the characters of each row by part."""
     labels: Counter[str] = Counter()
     sizes: dict[str, Sequence[int]] = {}
     for name, part in splits.items():
         characters = array("I")
         for record in part:
-            labels.update(record.class_names)
+            labels.update(record.entity_types if record.words else record.class_names)
             characters.append(len(record.plain_text))
         sizes[name] = characters
     return labels, sizes

@@ -78,12 +78,18 @@ def augment(dataset: Dataset, changes: Changes, seed: int = 0) -> Dataset:
             nothing else.
 
     Raises:
-        ConfigError: the task is `text`, whose model would learn to write the slips.
+        ConfigError: the task is `text`, whose model would learn to write the slips, or
+            `token_classification`, whose tags belong to the words as they are.
     """
     if dataset.task is Task.TEXT:
         raise ConfigError(
             "data.augment is set, but with task 'text' every token is learned, typing slips too. "
             "Remove data.augment."
+        )
+    if dataset.task is Task.TOKEN_CLASSIFICATION:
+        raise ConfigError(
+            "data.augment is set, but with task 'token_classification' each word has a tag, and "
+            "changed words would lose theirs. Remove data.augment."
         )
     made: list[Record] = []
     for position, record in enumerate(dataset):

@@ -317,7 +317,7 @@ def over_length(
     total = sum(map(sum, sizes.values()))
     longest = sorted(over, key=lambda place: -sizes[place[0]][place[1]])
     message = (
-        f"{{rows}} are longer than max_length={max_length} tokens; {lost:,} tokens "
+        f"{{rows}} {{are}} longer than max_length={max_length} tokens; {lost:,} tokens "
         f"({lost / max(total, 1):.1%} of all) at their ends would be cut."
     )
     return list(

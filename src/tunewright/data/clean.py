@@ -17,6 +17,7 @@ from tunewright.data.copies import check_copies
 from tunewright.data.finding import Place
 from tunewright.data.personal import mask_personal
 from tunewright.data.records import Dataset, Record, Splits
+from tunewright.data.tag_checks import check_tags
 from tunewright.data.wrong_labels import check_suspects, find_suspects
 from tunewright.errors import DataError, unknown_name
 
@@ -132,6 +133,9 @@ def _rewritten(
 
 
 def _mapped(record: Record, rewrite: Callable[[str], str]) -> Record:
+    if record.words:  # one by one, so that each keeps its tag
+        words = tuple(rewrite(word) or word for word in record.words)
+        return replace(record, text=" ".join(words), words=words)
     return replace(
         record,
         text=rewrite(record.text),
@@ -142,7 +146,8 @@ def _mapped(record: Record, rewrite: Callable[[str], str]) -> Record:
 
 def _without(splits: Splits, wanted: Sequence[str], changes: list[Change]) -> Splits:
     reasons: dict[Place, str] = {}
-    found = [*check_empty(splits), *check_labels(splits), *check_copies(splits)]
+    found = [*check_empty(splits), *check_labels(splits), *check_tags(splits)]
+    found += check_copies(splits)
     if "label.suspect" in wanted:
         found += check_suspects(splits, find_suspects(splits))
     for finding in sorted(

@@ -108,8 +108,9 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]
 
     Returns:
         `input_ids` and `attention_mask` [b x t]; `token_type_ids` [b x t] for pairs; and `labels`:
-        [b x t] with -100 where a token does not count, or one target a row ([b], or [b x c]). For
-        encoder-decoder models they are the targets, [b x u] with a width of their own.
+        [b x t] with -100 where a token does not count (of tagged words, only the first token of
+        each counts), or one target a row ([b], or [b x c]). For encoder-decoder models they are
+        the targets, [b x u] with a width of their own.
     """
     import torch
 
@@ -127,12 +128,16 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]
             types[i, :length] = example.token_type_ids
         if example.loss_mask is not None:
             labels[i, :length] = np.where(example.loss_mask, example.input_ids, IGNORED)
+        if example.word_starts is not None:
+            for start, tag in zip(example.word_starts, example.word_tags or (), strict=False):
+                if start >= 0 and tag >= 0:
+                    labels[i, start] = tag
     batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(attention)}
     if any(example.token_type_ids is not None for example in examples):
         batch["token_type_ids"] = torch.from_numpy(types)
     if examples[0].target_ids is not None:
         batch["labels"] = torch.from_numpy(_targets(examples))
-    elif examples[0].loss_mask is not None:
+    elif examples[0].loss_mask is not None or examples[0].word_starts is not None:
         batch["labels"] = torch.from_numpy(labels)
     elif examples[0].target is not None:
         batch["labels"] = torch.tensor([example.target for example in examples])

@@ -26,6 +26,8 @@ LABEL = (
     "gold_label",
 )  # fmt: skip
 LABELS = ("labels", "label", "tags", "categories", "classes", "topics", "emotions", "genres")
+TOKENS = ("tokens", "words")
+TAGS = ("tags", "ner_tags", "entity_tags", "bio_tags", "labels", "label", "ner")
 NUMBER = (
     "score", "rating", "similarity", "similarity_score", "stars", "target", "value", "label",
     "mean_rating", "labels", "relevance", "y",
@@ -61,14 +63,15 @@ SUMMARIES = tuple(
 )
 
 ROLES = ("text", "text_pair", "label", "labels", "prompt", "input", "reasoning", "completion",
-         "system", "messages", "group")  # fmt: skip
+         "system", "messages", "tokens", "tags", "group")  # fmt: skip
 """Names that a column mapping may use. `group` marks rows that must stay in one split."""
 ROLE_SYNONYMS = {
     "target": "label", "score": "label", "rating": "label", "response": "completion",
     "output": "completion", "answer": "completion", "instruction": "prompt", "question": "prompt",
     "conversations": "messages", "sentence": "text", "sentence1": "text", "sentence2": "text_pair",
     "premise": "text", "hypothesis": "text_pair", "context": "input", "document": "prompt",
-    "summary": "completion", "rationale": "reasoning", "cot": "reasoning",
+    "summary": "completion", "rationale": "reasoning", "cot": "reasoning", "words": "tokens",
+    "ner_tags": "tags",
 }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from tunewright.data.detect import Detection
 from tunewright.data.records import Label, Message, Record, Task
 from tunewright.data.row_store import StoredRecords, StoredRows
 from tunewright.data.table import Table
+from tunewright.data.tags import Scheme, TagFault, find_scheme, to_bio
 from tunewright.data.values import as_number, is_conversation, parsed_list
 from tunewright.errors import DataError
 
@@ -22,7 +23,7 @@ _ROLE_NAMES = {
     "system": "system", "developer": "system",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool",
 }  # fmt: skip
-_OWN_FIELDS = ("text", "text_pair", "label", "labels", "messages")
+_OWN_FIELDS = ("text", "text_pair", "label", "labels", "messages", "tokens", "tags")
 _SHOWN_FAULTS = 3
 ANSWER_MARKER = "Answer: "
 """What stands before the answer where reasoning leads to it."""
@@ -41,6 +42,8 @@ def to_records(table: Table, detection: Detection) -> Sequence[Record]:
     Raises:
         DataError: rows do not fit the task: how many, the first three and what is wrong with them.
     """
+    if detection.task is Task.TOKEN_CLASSIFICATION:
+        detection = replace(detection, tag_scheme=_scheme_of(table, detection))
     make = partial(_record, detection=detection, table=replace(table, rows=(), numbers=()))
     records = []
     count = 0
@@ -134,6 +137,57 @@ def _class_names(row: Mapping[str, Any], detection: Detection, table: Table) -> 
         listed = [part.strip() for part in value.split(separator) if part.strip()]
     found = [_one_class(item, column, table) for item in listed]
     return tuple(dict.fromkeys(found))
+
+
+def _tagged_row(row: Mapping[str, Any], detection: Detection, table: Table) -> dict[str, Any]:
+    words = _list_of_text(row, detection.columns["tokens"])
+    tags = _tags(row, detection, table)
+    if not words:
+        raise _RowFault(f"column {detection.columns['tokens']!r} has no word")
+    if len(words) != len(tags):
+        raise _RowFault(f"it has {len(words)} words and {len(tags)} tags; each word needs one tag")
+    assert detection.tag_scheme is not None, "to_records has looked for it"
+    try:
+        bio = to_bio(tags, detection.tag_scheme)
+    except TagFault as fault:
+        raise _RowFault(str(fault)) from fault
+    return {"text": " ".join(words), "words": tuple(words), "label": bio}
+
+
+def _scheme_of(table: Table, detection: Detection) -> Scheme:
+    """The scheme of all tags of a table; what is no tag is refused row by row, later."""
+
+    def readable() -> Iterator[list[str]]:
+        for row in table.rows:
+            try:
+                yield _tags(row, detection, table)
+            except _RowFault:
+                continue
+
+    return find_scheme(readable())
+
+
+def _tags(row: Mapping[str, Any], detection: Detection, table: Table) -> list[str]:
+    column = detection.columns["tags"]
+    listed = parsed_list(row.get(column)) or []
+    if column not in table.classes and any(isinstance(tag, int) for tag in listed):
+        raise _RowFault(
+            f"column {column!r} has numbers ({_first_few(listed)}), and the file does not say "
+            "which tags they are; write the tags themselves, as in O, B-PER, I-PER"
+        )
+    return [_one_class(tag, column, table) for tag in listed]
+
+
+def _list_of_text(row: Mapping[str, Any], column: str) -> list[str]:
+    listed = parsed_list(row.get(column))
+    if listed is None or not all(isinstance(item, str | int | float) for item in listed):
+        raise _RowFault(f"column {column!r} has {_kind(row.get(column))}, not a list of words")
+    return [_whole(str(item)) for item in listed]
+
+
+def _first_few(items: Sequence[Any]) -> str:
+    """The first few items, for a message."""
+    return ", ".join(map(str, items[:4])) + (", ..." if len(items) > 4 else "")
 
 
 def _number(row: Mapping[str, Any], detection: Detection, table: Table) -> Label:
@@ -280,6 +334,7 @@ _CONVERTERS: dict[Task, Callable[[Mapping[str, Any], Detection, Table], dict[str
     Task.CLASSIFICATION: _labelled_row,
     Task.MULTILABEL: _labelled_row,
     Task.REGRESSION: _labelled_row,
+    Task.TOKEN_CLASSIFICATION: _tagged_row,
     Task.INSTRUCTION: _instruction_row,
 }
 _TARGETS: dict[Task, Callable[[Mapping[str, Any], Detection, Table], Label]] = {

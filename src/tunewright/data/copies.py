@@ -25,6 +25,7 @@ from tunewright.data.finding import (
 )
 from tunewright.data.records import Record, Splits, Task
 from tunewright.data.row_groups import Groups, groups_of, key_of
+from tunewright.data.tags import spans
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +117,7 @@ def _rows(splits: Splits) -> _Rows:
     import numpy as np
 
     texts, labels, prompts, groups = array("Q"), array("Q"), array("Q"), array("Q")
-    labelled = splits.task in (Task.CLASSIFICATION, Task.MULTILABEL)
+    labelled = splits.task in (Task.CLASSIFICATION, Task.MULTILABEL, Task.TOKEN_CLASSIFICATION)
     asks = splits.task is Task.INSTRUCTION
     for _, part in splits.items():
         for row, record in enumerate(part, start=len(texts)):
@@ -334,6 +335,12 @@ def _contradictions(rows: _Rows) -> Iterator[Finding]:
 
 
 def _label_key(record: Record) -> str:
+    # Entities by their words, because one text may be cut into words in two ways; as texts are
+    # compared, case and spacing aside.
+    if record.words:
+        found = spans(record.class_names)
+        named = [f"{normal_text(' '.join(record.words[a:b]))} [{kind}]" for kind, a, b in found]
+        return repr(", ".join(named) or "no entity")
     if isinstance(record.label, tuple):
         return repr(", ".join(sorted(record.label)))
     return repr(record.label)

@@ -13,6 +13,7 @@ from typing import Any
 from tunewright.config.task import Task
 from tunewright.data import column_names as names
 from tunewright.data.table import Table
+from tunewright.data.tags import Scheme
 from tunewright.data.unsupported import refuse_unsupported
 from tunewright.data.values import as_number, is_conversation, parsed_list
 from tunewright.errors import DataError, did_you_mean, unknown_name
@@ -34,12 +35,14 @@ class Detection:
         columns: role to column.
         reason: one sentence for people.
         instruction: words put before the prompt, where the columns imply them.
+        tag_scheme: of tagged words; found when all rows are read.
     """
 
     task: Task
     columns: dict[str, str]
     reason: str
     instruction: str = ""
+    tag_scheme: Scheme | None = None
 
 
 def detect(
@@ -51,7 +54,8 @@ def detect(
         table: the rows; the first 2,000 are looked at.
         task: `auto`, or a task the columns must fit.
         columns: role to column, for what is named unusually. The rest is detected. Roles: text,
-            text_pair, label, labels, prompt, input, reasoning, completion, system, messages, group.
+            text_pair, label, labels, tokens, tags, prompt, input, reasoning, completion, system,
+            messages, group.
 
     Raises:
         DataError: a mapped column is not there, or the columns fit no task; lists what is there.
@@ -255,6 +259,15 @@ def _has_fractions(search: _Search, column: str) -> bool:
     return any((as_number(v) or 0.0) % 1 != 0 for v in search.values(column))
 
 
+def _tagged(search: _Search) -> Detection | None:
+    """A list of words and, in another column, a list of their tags."""
+    tokens = search.named("tokens", names.TOKENS)
+    tags = search.named("tags", names.TAGS, (tokens,))
+    if tokens is None or tags is None or not search.is_list(tokens) or not search.is_list(tags):
+        return None
+    return search.found(Task.TOKEN_CLASSIFICATION, {"tokens": tokens, "tags": tags})
+
+
 def _chat(search: _Search) -> Detection | None:
     if "prompt" in search.fixed or "completion" in search.fixed:
         return None
@@ -339,6 +352,7 @@ _FINDERS: dict[Task, Callable[[_Search], Detection | None]] = {
     Task.CLASSIFICATION: lambda s: _classification(s) or _by_content(s),
     Task.MULTILABEL: _multilabel_asked,
     Task.REGRESSION: _regression,
+    Task.TOKEN_CLASSIFICATION: _tagged,
     Task.INSTRUCTION: _instruction,
     Task.TEXT: _plain,
 }
@@ -346,6 +360,7 @@ _NEEDS = {
     Task.CLASSIFICATION: "a column with text and one with a label",
     Task.MULTILABEL: "a column with text and one with a list of labels",
     Task.REGRESSION: "a column with text and one with numbers",
+    Task.TOKEN_CLASSIFICATION: "a column with a list of words and one with a list of their tags",
     Task.INSTRUCTION: "a prompt and a completion, or a list of messages",
     Task.TEXT: "a column with text",
 }
@@ -353,6 +368,7 @@ _EXAMPLES = {
     Task.CLASSIFICATION: "text: COLUMN, label: COLUMN",
     Task.MULTILABEL: "text: COLUMN, labels: COLUMN",
     Task.REGRESSION: "text: COLUMN, label: COLUMN",
+    Task.TOKEN_CLASSIFICATION: "tokens: COLUMN, tags: COLUMN",
     Task.INSTRUCTION: "prompt: COLUMN, completion: COLUMN",
     Task.TEXT: "text: COLUMN",
 }
@@ -362,11 +378,13 @@ def _order(fixed: Mapping[str, str]) -> list[Callable[[_Search], Detection | Non
     """The finders to try, in order; a mapped role rules the others out."""
     if fixed.keys() & _GENERATIVE:
         return [_instruction]
+    if fixed.keys() & {"tokens", "tags"}:
+        return [_tagged]
     if fixed.keys() & {"label", "labels", "text_pair"}:
         return [_labelled]
     if "text" in fixed:
         return [_labelled, _plain]
-    return [_chat, _refuse, _prompted, _summary, _labelled, _by_content, _plain]
+    return [_chat, _tagged, _refuse, _prompted, _summary, _labelled, _by_content, _plain]
 
 
 def _refuse(search: _Search) -> None:

@@ -188,11 +188,12 @@ def _parquet_classes(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     if not content:
         return {}
     features = json.loads(content).get("info", {}).get("features", {})
-    return {
-        name: list(feature["names"])
-        for name, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-    }
+    found = {}
+    for name, feature in features.items():
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":  # one, or a list of them
+            found[name] = list(inner["names"])
+    return found
 
 
 def read_plain_text(path: Path) -> Table:

@@ -235,9 +235,9 @@ def saved_parts(by_part: Mapping[str, Any], source: str, advice: str = "") -> Pa
                 f"{source} has a part {name!r}; known are {', '.join(PARTS)}. {advice}".rstrip()
             )
         classes = {
-            column: list(feature.names)
+            column: list(inner.names)
             for column, feature in dataset.features.items()
-            if isinstance(feature, datasets.ClassLabel)
+            if isinstance(inner := getattr(feature, "feature", feature), datasets.ClassLabel)
         }
         rows = arrow_rows(dataset.with_format("arrow")[:]) if len(dataset) else []
         parts.add(known, Table(f"{source} ({name})" if name else source, rows, classes=classes))

@@ -134,6 +134,8 @@ def _look(
 def _roles(record: Record) -> dict[str, Any]:
     if record.messages:
         return {"messages": [[m.role, m.content] for m in record.messages]}
+    if record.words:
+        return {"tokens": list(record.words), "tags": list(record.class_names)}
     shown: dict[str, Any] = {"text": record.text}
     if record.text_pair is not None:
         shown["text_pair"] = record.text_pair

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from tunewright.config.task import Task
+from tunewright.data.tags import label_names, spans
 from tunewright.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ class Record:
     """One training example.
 
     A record holds either `text` (with `text_pair` and `label` where the task has them) or
-    `messages`. `source` and `row` (counted from 1) say where it came from, so that every
-    message about a record can name its place. `meta` keeps the columns that the task does
+    `messages`. Of tagged words, `words` has them, `text` has them with blanks between, and `label`
+    has a BIO tag for each. `source` and `row` (counted from 1) say where it came from, so that
+    every message about a record can name its place. `meta` keeps the columns that the task does
     not use.
     """
 
@@ -45,6 +47,7 @@ class Record:
     text_pair: str | None = None
     label: Label | None = None
     messages: tuple[Message, ...] = ()
+    words: tuple[str, ...] = ()
     source: str = ""
     row: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -58,12 +61,14 @@ class Record:
                 | ({} if m.train == (m.role == "assistant") else {"train": m.train})
                 for m in self.messages
             ]
+        elif self.words:
+            row["tokens"] = list(self.words)
         else:
             row["text"] = self.text
         if self.text_pair is not None:
             row["text_pair"] = self.text_pair
         if isinstance(self.label, tuple):
-            row["labels"] = list(self.label)
+            row["tags" if self.words else "labels"] = list(self.label)
         elif self.label is not None:
             row["label"] = self.label
         return row | {key: value for key, value in self.meta.items() if key not in row}
@@ -74,6 +79,13 @@ class Record:
         if isinstance(self.label, str):
             return (self.label,)
         return self.label if isinstance(self.label, tuple) else ()
+
+    @property
+    def entity_types(self) -> tuple[str, ...]:
+        """The type of each entity in a row of tagged words; none for other rows."""
+        if not self.words or not isinstance(self.label, tuple):
+            return ()
+        return tuple(kind for kind, _, _ in spans(self.label))
 
     @property
     def plain_text(self) -> str:
@@ -123,8 +135,12 @@ class Dataset:
 
     @property
     def labels(self) -> list[str]:
-        """Every class name that occurs, sorted. Empty for tasks without classes."""
-        return sorted({name for record in self.records for name in record.class_names})
+        """Every class name that occurs, sorted. Empty for tasks without classes.
+
+        Of tags: `O`, then B- and I- of every entity type that occurs.
+        """
+        found = {name for record in self.records for name in record.class_names}
+        return label_names(found) if self.task is Task.TOKEN_CLASSIFICATION else sorted(found)
 
     @property
     def on_disk(self) -> bool:

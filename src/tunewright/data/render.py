@@ -28,6 +28,7 @@ from tunewright.data.collector import collector_paused
 from tunewright.data.layout import SOURCE_TARGET
 from tunewright.data.records import Dataset, Message, Record, Task
 from tunewright.data.source_target import SourceTarget, pairs_of
+from tunewright.data.word_tokens import tagged_examples
 from tunewright.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class Example:
         target: class index, number, or one 0/1 per class.
         answer: index of the message that is trained, where a conversation takes several examples.
         target_ids: for an encoder-decoder model, token ids of the target, which all count.
+        word_starts: of tagged words, the position of each word's first token, which carries its
+            tag; -1 for a word that has no token, or whose token was cut.
+        word_tags: of tagged words, the index of each word's tag; -1 where the model has none.
     """
 
     input_ids: list[int]
@@ -60,6 +64,8 @@ class Example:
     target: int | float | list[float] | None = None
     answer: int | None = None
     target_ids: list[int] | None = None
+    word_starts: list[int] | None = None
+    word_tags: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids) + len(self.target_ids or ())
@@ -83,6 +89,8 @@ class Example:
         """What the loss of a row is divided by: tokens that count, or 1 for a label."""
         if self.target_ids is not None:
             return len(self.target_ids)
+        if self.word_starts is not None:
+            return sum(start >= 0 for start in self.word_starts)
         return sum(self.loss_mask[1:]) if self.loss_mask is not None else 1
 
     def beyond(self, limit: int) -> int:
@@ -164,6 +172,8 @@ class Renderer:
             return self._texts(dataset)
         if self.task is Task.INSTRUCTION:
             return self._conversations(dataset)
+        if self.task is Task.TOKEN_CLASSIFICATION:
+            return tagged_examples(self.tokenizer, dataset.records, self.label_ids)
         return self._labelled(dataset)
 
     def fit(
@@ -407,6 +417,7 @@ class Renderer:
         """Cut a row to `max_length` in place; a labelled row or a source keeps its closing special
         token, an answer does not, or the model would learn to stop in its middle."""
         limit = self.max_length
+        keep_last = False
         if example.target_ids is not None:
             example.target_ids = example.target_ids[:limit]
             if len(example.input_ids) <= limit:
@@ -420,6 +431,9 @@ class Renderer:
             example.loss_mask = example.loss_mask[:limit]
         if example.token_type_ids is not None:
             example.token_type_ids = example.token_type_ids[:limit]
+        if example.word_starts is not None:
+            end = limit - keep_last
+            example.word_starts = [s if s < end else -1 for s in example.word_starts]
 
 
 def _last_answer(record: Record) -> int:

@@ -91,6 +91,11 @@ def rewrite(
     if train.task is Task.TEXT or not len(train):
         why = "there is no training row" if not len(train) else "every token of a text is learned"
         raise ConfigError(f"There is nothing to rewrite: {why}. Give rows with labels or answers.")
+    if train.task is Task.TOKEN_CLASSIFICATION:
+        raise ConfigError(
+            "Rows of tagged words cannot be rewritten: the new words would have no tags. Give rows "
+            "with labels or answers."
+        )
     journal = output.with_name(output.name.removesuffix(".jsonl") + JOURNAL)
     whole = {**settings, "copies": copies, "rows": _fingerprint(train)}
     if output.exists() and not journal.exists():

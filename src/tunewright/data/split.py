@@ -92,7 +92,7 @@ def split(
         units = _units(dataset, rows, starts, row_times(dataset, time_column))
         _require_two_times(units, shares, time_column)
         places = by_time(units, shares)
-    elif dataset.task is Task.MULTILABEL:
+    elif dataset.task in (Task.MULTILABEL, Task.TOKEN_CLASSIFICATION):
         places = iteratively(_units(dataset, rows, starts), shares, noise)
     else:
         places = by_stratum(_columns(dataset, rows, starts), shares, noise)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from tunewright.errors import DataError
 
-_TAGS = ("tags", "ner_tags", "labels", "pos_tags", "upos")
-
 
 @dataclass(frozen=True, slots=True)
 class Untrainable:
@@ -41,13 +39,6 @@ def untrainable(columns: Mapping[str, str]) -> Untrainable | None:
             roles("prompt", "chosen", "rejected"),
             "holds preference pairs (chosen, rejected), which Tunewright cannot train on yet. To "
             "tune on the chosen answers: columns={prompt: prompt, completion: chosen}.",
-        )
-    tags = next((name for name in _TAGS if name in columns), None)
-    if "tokens" in columns and tags is not None:
-        return Untrainable(
-            "token classification",
-            {"tokens": columns["tokens"], "tags": columns[tags]},
-            "holds one tag a token (token classification), which Tunewright cannot train on yet.",
         )
     if {"prompt", "completion", "label"} <= columns.keys():
         return Untrainable(

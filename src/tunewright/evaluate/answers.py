@@ -11,11 +11,12 @@ from tunewright.data.records import Dataset, Record
 from tunewright.data.render import Example, Renderer
 from tunewright.evaluate.passes import Passes, passed
 from tunewright.metrics import estimate, get_metric
-from tunewright.models.forward import CausalForward, LabelForward
+from tunewright.models.forward import CausalForward, LabelForward, TagForward
 from tunewright.models.generate import generate
 from tunewright.models.load import Finished
 from tunewright.models.predict import Predictions, predict
 from tunewright.models.seq2seq import text_forward
+from tunewright.models.tag_words import tag_words
 
 _OF_TEXTS = ("texts", "passes")
 """What metrics need that look at generated answers."""
@@ -28,11 +29,13 @@ class Answers:
     """What one model or baseline says of the rows, in the shapes that metrics take.
 
     Attributes:
-        predictions: class names, label tuples or numbers, one a row.
+        predictions: class names, label tuples, tags of words or numbers, one a row.
         probabilities: [n x classes], or None.
         classes: names of the columns of `probabilities`.
         losses, tokens: per row, for generative tasks.
         texts: generated answers, where a metric asked for them.
+        sureness: of tagged words, the probability of each word's tag.
+        unseen: tagged words that the model did not see, because they are beyond its length.
     """
 
     predictions: Sequence[Any] = ()
@@ -41,6 +44,8 @@ class Answers:
     losses: Any = None
     tokens: Any = None
     texts: Sequence[str] = ()
+    sureness: Sequence[Sequence[float]] = ()
+    unseen: int = 0
 
 
 @dataclass(slots=True)
@@ -68,6 +73,8 @@ class Work:
     def answers(self, finished: Finished, names: Sequence[str], what: str) -> Answers:
         """Run a model over the rows."""
         task, labels = finished.settings.task, finished.settings.labels
+        if task is Task.TOKEN_CLASSIFICATION:
+            return self._tags(finished, what)
         forward: CausalForward | LabelForward
         if task.is_generative:
             forward = text_forward(finished.model)
@@ -96,6 +103,22 @@ class Work:
                 progress=self._step("Generating answers", len(prompts)),
             )
         return answers
+
+    def _tags(self, finished: Finished, what: str) -> Answers:
+        found = tag_words(
+            TagForward(finished.model),
+            self.examples,
+            finished.settings.labels,
+            pad_id=int(finished.tokenizer.pad_token_id),
+            batch_size=self.batch_size,
+            progress=self._step(what, len(self.examples)),
+        )
+        return Answers(
+            found.tags,
+            classes=finished.settings.labels,
+            sureness=found.sureness,
+            unseen=found.unseen,
+        )
 
     def estimates(self, names: Sequence[str], answers: Answers) -> dict[str, dict[str, Any]]:
         """Each metric with its interval; those the answers cannot give are left out."""

@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tunewright.config.task import Task
 from tunewright.errors import DataError
 from tunewright.evaluate.figure_style import (
     ACCENT,
@@ -26,6 +27,14 @@ from tunewright.evaluate.figure_style import (
 )
 
 _MOST_BARS = 20
+
+
+def audited_labels(audit: Mapping[str, Any]) -> tuple[str, Figure]:
+    """What the labels of an audit are counted in, and `label_balance` of them."""
+    if audit.get("task") == Task.TOKEN_CLASSIFICATION:
+        what = "Entities by type"
+        return what, label_balance(audit["labels"], "entities", what)
+    return "Rows by label", label_balance(audit["labels"])
 
 
 @styled

@@ -61,7 +61,7 @@ def write_card(found: Mapping[str, Any], name: str, path: Path) -> Path:
 def _pictures(found: Mapping[str, Any]) -> list[Picture]:
     pictures = []
     if any(found["labels"].values()):
-        pictures.append(Picture("labels", "Rows by label", charts.label_balance(found["labels"])))
+        pictures.append(Picture("labels", *charts.audited_labels(found)))
     if (found["lengths"].get("histogram") or {}).get("counts"):
         figure = charts.length_histogram(found["lengths"])
         pictures.append(Picture("lengths", "Histogram of text lengths", figure))

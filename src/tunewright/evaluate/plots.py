@@ -19,6 +19,7 @@ from tunewright.evaluate.charts import label_balance, length_histogram, training
 from tunewright.evaluate.figure_style import to_png, to_svg
 from tunewright.evaluate.names import distinct_names
 from tunewright.evaluate.pages import themed_svg
+from tunewright.evaluate.report_tables import is_tags
 from tunewright.evaluate.score_charts import (
     Score,
     confusion_matrix,
@@ -90,6 +91,12 @@ def evaluation_pictures(evaluation: Mapping[str, Any], prefix: str = "") -> dict
             "Rows by true label and predicted label",
             confusion_matrix(confusion["labels"], confusion["matrix"]),
         )
+    if is_tags(evaluation) and (types := evaluation.get("per_class")):
+        found["types"] = Picture(
+            f"{prefix}types",
+            "F1 of each entity type",
+            score_comparison([_type_score(t) for t in types], "F1 of each entity type"),
+        )
     calibration = evaluation.get("calibration") or {}
     if any(b.get("count") for b in calibration.get("bins", ())):
         found["calibration"] = Picture(
@@ -146,6 +153,11 @@ def comparison_plots(results: Sequence[Mapping[str, Any]], folder: Path) -> list
     if not pictures:
         raise DataError("None of the models has a score to draw.")
     return [picture.save(folder) for picture in pictures.values()]
+
+
+def _type_score(found: Mapping[str, Any]) -> Score:
+    f1, entities = found["f1"], wording.count(found["support"])
+    return Score(f"{found['label']} ({entities})", f1["value"], f1["low"], f1["high"], True)
 
 
 def _scores(evaluation: Mapping[str, Any], metric: str) -> list[Score]:

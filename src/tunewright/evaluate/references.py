@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunewright.config.task import Task
 from tunewright.data.records import Dataset
 from tunewright.evaluate.answers import Answers, Work
 from tunewright.evaluate.previous import (
@@ -32,6 +33,7 @@ from tunewright.models.baselines import (
 from tunewright.models.catalogue import model_folder
 from tunewright.models.inspect import inspect_model
 from tunewright.models.load import load_finished
+from tunewright.models.tag_baselines import majority_tag, tag_dictionary
 
 if TYPE_CHECKING:
     from tunewright.evaluate.run import Evaluation
@@ -56,7 +58,7 @@ def add_baselines(
     elif train is None:
         found.notes.append(
             "The rows the model was tuned on are not known, so only the base could be a baseline; "
-            "give them to measure majority, TF-IDF and embeddings too."
+            "give them to measure the others too."
         )
     else:
         others |= _trained_baselines(work, train, test, base)
@@ -102,7 +104,12 @@ def _trained_baselines(
         ("Baseline: majority", lambda: majority(train, test)),
         ("Baseline: TF-IDF", lambda: tfidf_logistic(train, test)),
     ]
-    if base and inspect_model(model_folder(base)).kind == "encoder":
+    if train.task is Task.TOKEN_CLASSIFICATION:
+        steps = [
+            ("Baseline: most frequent tag", lambda: majority_tag(train, test)),
+            ("Baseline: each word's most frequent tag", lambda: tag_dictionary(train, test)),
+        ]
+    elif base and inspect_model(model_folder(base)).kind == "encoder":
         folder = model_folder(base)
         shared = functools.cache(lambda: embeddings(train, test, folder))
         steps += [

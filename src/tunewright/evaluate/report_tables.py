@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tunewright.config.task import Task
 from tunewright.evaluate import wording
 from tunewright.evaluate.verdict import (
     best_reference,
@@ -111,7 +112,7 @@ def _ends(tested: str, test: Mapping[str, Any], better: str, primary: str) -> st
 
 
 def class_table(evaluation: Mapping[str, Any]) -> Table | None:
-    """Precision, recall and F1 a label."""
+    """Precision, recall and F1 a label, or an entity type."""
     classes = evaluation.get("per_class")
     if not classes:
         return None
@@ -120,7 +121,13 @@ def class_table(evaluation: Mapping[str, Any]) -> Table | None:
         [str(c["label"]), *(_bare(c[key]) for key in keys), wording.count(c.get("support"))]
         for c in classes
     ]
-    return Table(["Label", *(wording.capitalised(k) for k in keys), "Test rows"], rows)
+    names = ("Entity type", "Entities") if is_tags(evaluation) else ("Label", "Test rows")
+    return Table([names[0], *(wording.capitalised(k) for k in keys), names[1]], rows)
+
+
+def is_tags(found: Mapping[str, Any]) -> bool:
+    """Whether an evaluation or audit is of entities, so that entities are counted and not rows."""
+    return found.get("task") == Task.TOKEN_CLASSIFICATION
 
 
 def _bare(value: Any) -> str:

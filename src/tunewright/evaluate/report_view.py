@@ -17,6 +17,7 @@ from tunewright.evaluate.report_tables import (
     Table,
     class_table,
     error_table,
+    is_tags,
     score_table,
     shortened,
     test_table,
@@ -28,6 +29,7 @@ _LOSSES = {
     "regression": "loss (mean squared error)",
     "classification": "cross-entropy (nats a row)",
     "multilabel": "cross-entropy (nats a label)",
+    "token_classification": "cross-entropy (nats a word)",
     "instruction": "cross-entropy (nats a token)",
     "text": "cross-entropy (nats a token)",
 }
@@ -46,6 +48,7 @@ class Pictures:
 
     scores: Picture | None = None
     confusion: Picture | None = None
+    types: Picture | None = None
     calibration: Picture | None = None
     curves: Picture | None = None
     labels: Picture | None = None
@@ -172,7 +175,7 @@ def _pictures(anchor: str, section: Mapping[str, Any]) -> Pictures:
             charts.training_curves(journal, _LOSSES.get(task, "loss")),
         )
     if any((data.get("labels") or {}).values()):
-        found.labels = picture("labels", "Rows by label", charts.label_balance(data["labels"]))
+        found.labels = picture("labels", *charts.audited_labels(data))
     lengths = data.get("lengths") or {}
     if (lengths.get("histogram") or {}).get("counts"):
         found.lengths = picture(
@@ -188,7 +191,8 @@ def data_facts(data: Mapping[str, Any]) -> list[Fact]:
         facts.append(Fact("rows", wording.count(data["rows"])))
     facts += [Fact(name, wording.count(n)) for name, n in (data.get("splits") or {}).items()]
     if data.get("labels"):
-        facts.append(Fact("labels", wording.count(len(data["labels"]))))
+        name = "entity types" if is_tags(data) else "labels"
+        facts.append(Fact(name, wording.count(len(data["labels"]))))
     lengths = data.get("lengths") or {}
     if "median" in lengths and "max" in lengths:
         facts.append(

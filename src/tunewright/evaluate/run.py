@@ -20,12 +20,18 @@ from tunewright.data.records import Dataset
 from tunewright.data.render import Example, Renderer
 from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate.answers import Answers, Progress, Work
+from tunewright.evaluate.entity_rows import (
+    entity_errors,
+    entity_line,
+    said_of_unseen,
+    type_scores,
+)
 from tunewright.evaluate.forgetting import measure_forgetting, require_tuned_text
 from tunewright.evaluate.passes import PASS_RATE, Passes
 from tunewright.evaluate.probe_rows import Probes
 from tunewright.evaluate.references import add_baselines, add_previous
 from tunewright.evaluate.slices import find_slices, slice_metric
-from tunewright.evaluate.worst_errors import worst_errors
+from tunewright.evaluate.worst_errors import WORST, worst_errors
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
 from tunewright.models.input_settings import InputSettings
@@ -166,7 +172,7 @@ def evaluate(
         data={"name": dataset.name, "rows": len(dataset)},
         n=len(work.rows),
         metrics=work.estimates(names, answers),
-        notes=[*notes, *cut],
+        notes=[*notes, *cut, *said_of_unseen(answers)],
     )
     if (pair := work.pair(names[0], answers)) is not None:
         found.pair = Pair(names[0], *pair)
@@ -229,7 +235,7 @@ def _check_labels(dataset: Dataset, known: Sequence[str]) -> None:
 def _rendered(renderer: Renderer, dataset: Dataset) -> tuple[list[Example], list[str]]:
     rendered = renderer.render(dataset, "cut")
     notes = []
-    if rendered.cut:
+    if rendered.cut and renderer.task is not Task.TOKEN_CLASSIFICATION:
         notes.append(
             f"{rendered.cut} rows are longer than {renderer.max_length} tokens; their ends were "
             "not scored."
@@ -240,6 +246,10 @@ def _rendered(renderer: Renderer, dataset: Dataset) -> tuple[list[Example], list
 
 
 def _add_errors(found: Evaluation, work: Work, answers: Answers, train: Dataset | None) -> None:
+    if work.dataset.task is Task.TOKEN_CLASSIFICATION:
+        found.errors = entity_errors(work.records, answers)[:WORST]
+        found.per_class = type_scores(work.records, answers)
+        return
     known = train if train is not None and train.task is work.dataset.task else None
     found.errors = worst_errors(work.records, answers, work.dataset.task, known)
     if work.dataset.task is Task.CLASSIFICATION:
@@ -275,6 +285,8 @@ def _write(found: Evaluation, work: Work, answers: Answers, folder: Path) -> Non
             line |= {"loss": float(answers.losses[i]), "tokens": int(answers.tokens[i])}
             if answers.texts:
                 line["predicted"] = answers.texts[i]
+        elif record.words:
+            line |= entity_line(record, answers, i)
         else:
             line |= {"expected": record.label, "predicted": answers.predictions[i]}
             if answers.probabilities is not None:

@@ -315,7 +315,7 @@ def _discordant(both: Sufficient, n: int) -> tuple[int, int]:
 
 def _verdict(found: Comparison, metric: Metric, confidence: float, name_a: str, name_b: str) -> str:
     interval = f"{confidence * 100:g} % interval"
-    if found.detectable == 0:
+    if found.detectable == 0 and found.difference == 0:
         return "no difference: both score the same on every row"
     if not found.p < SIGNIFICANT:
         between = ""

@@ -42,6 +42,7 @@ _GIVEN_BY: dict[Task, frozenset[str]] = {
     Task.CLASSIFICATION: frozenset({"labels", "probabilities", "passes"}),
     Task.MULTILABEL: frozenset({"label_sets", "passes"}),
     Task.REGRESSION: frozenset({"numbers", "passes"}),
+    Task.TOKEN_CLASSIFICATION: frozenset({"tags"}),
     Task.INSTRUCTION: frozenset({"nll", "nll_bytes", "texts", "passes"}),
     Task.TEXT: frozenset({"nll", "nll_bytes"}),
 }
@@ -141,6 +142,10 @@ _METRICS = (
     Metric("spearman", "higher", "numbers", numbers.spearman, "plain", comparable=numbers.ranked),
     Metric("pass_rate", "higher", "passes", labels.accuracy, proportion=True),
     Metric("entity_f1", "higher", "tags", entities.entity_f1),
+    Metric("entity_macro_f1", "higher", "tags", entities.entity_macro_f1),
+    Metric("entity_precision", "higher", "tags", entities.entity_precision),
+    Metric("entity_recall", "higher", "tags", entities.entity_recall),
+    Metric("token_accuracy", "higher", "tags", entities.token_accuracy),
 )
 _ALIASES = {
     "f1": "macro_f1",
@@ -167,6 +172,13 @@ _DEFAULTS: dict[Task, tuple[str, ...]] = {
     ),
     Task.MULTILABEL: ("micro_f1", "macro_f1", "subset_accuracy", "hamming_loss"),
     Task.REGRESSION: ("pearson", "spearman", "mse", "mae", "r2"),
+    Task.TOKEN_CLASSIFICATION: (
+        "entity_f1",
+        "entity_macro_f1",
+        "entity_precision",
+        "entity_recall",
+        "token_accuracy",
+    ),
     Task.INSTRUCTION: ("perplexity",),
     Task.TEXT: ("perplexity",),
 }

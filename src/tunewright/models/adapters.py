@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+_HEADS = ("score", "classifier")
+
+
 def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
     """Make the weights that the recipe's method trains the only trainable ones.
 
@@ -62,7 +65,7 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
     """PEFT's configuration of the recipe's method."""
     from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, TaskType
 
-    kind = TaskType.SEQ_CLS
+    kind = TaskType.TOKEN_CLS if task is Task.TOKEN_CLASSIFICATION else TaskType.SEQ_CLS
     if task.is_generative:
         pairs = model.config.is_encoder_decoder
         kind = TaskType.SEQ_2_SEQ_LM if pairs else TaskType.CAUSAL_LM
@@ -83,6 +86,8 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         lora_alpha=recipe.lora_alpha,
         lora_dropout=recipe.lora_dropout,
         target_modules=recipe.lora_target_modules,
+        # Of a head for tags PEFT does not know by itself that it is trained in full.
+        exclude_modules=[*_HEADS] if kind is TaskType.TOKEN_CLS else None,
         use_rslora=recipe.use_rslora,
         use_dora=recipe.use_dora,
         init_lora_weights=recipe.init_lora_weights or True,

@@ -196,7 +196,35 @@ class LabelForward(nn.Module):
         return output.float()
 
 
-Forward = CausalForward | LabelForward
+class TagForward(nn.Module):
+    """Loss of a token-classification head on the first token of each tagged word.
+
+    Args:
+        model: with a token-classification head.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Sum of the losses in nats and the number of words they are of."""
+        target_BT = batch["labels"]
+        losses = nn.functional.cross_entropy(
+            self.logits(batch).flatten(0, 1),
+            target_BT.flatten(),
+            reduction="sum",
+            ignore_index=IGNORED,
+        )
+        return losses, (target_BT != IGNORED).sum()
+
+    def logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """Outputs of the head in float32, [B x T x tags]."""
+        output: Tensor = self.model(**_inputs(batch)).logits
+        return output[:, -batch["input_ids"].shape[1] :].float()  # not those of virtual tokens
+
+
+Forward = CausalForward | LabelForward | TagForward
 
 
 def _inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -98,7 +98,8 @@ def load_base(
     Args:
         facts: of the base's folder.
         task: decides the head: a language-model head for generative tasks, otherwise a new
-            classification head with `len(labels)` outputs (one for regression).
+            classification head with `len(labels)` outputs (one for regression), of the whole row
+            or, for tags, of each token.
         labels: class names in output order.
         dtype: of the weights.
         dropout: overrides every dropout of the base. Default: the base's own.
@@ -108,7 +109,6 @@ def load_base(
     Raises:
         ModelError: the base cannot do the task.
     """
-    from transformers import AutoModelForSequenceClassification
 
     check_task(facts, task)
     common: dict[str, Any] = {
@@ -123,17 +123,15 @@ def load_base(
     if dropout is not None:
         common |= dropout_settings(facts, dropout)
     if task.is_generative:
-        return _from_pretrained(_writer(facts), facts.folder, common)
+        return _from_pretrained(_model_class(facts, task), facts.folder, common)
     outputs = 1 if task is Task.REGRESSION else len(labels)
-    common |= {
-        "num_labels": outputs,
-        "problem_type": _PROBLEM[task],
-        "ignore_mismatched_sizes": True,
-    }
+    common |= {"num_labels": outputs, "ignore_mismatched_sizes": True}
+    if task in _PROBLEM:
+        common["problem_type"] = _PROBLEM[task]
     if task is not Task.REGRESSION:
         common["id2label"] = dict(enumerate(labels))
         common["label2id"] = {label: i for i, label in enumerate(labels)}
-    model = _from_pretrained(AutoModelForSequenceClassification, facts.folder, common)
+    model = _from_pretrained(_model_class(facts, task), facts.folder, common)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = load_tokenizer(facts.folder).pad_token_id
     return model
@@ -168,11 +166,19 @@ def check_task(facts: ModelFacts, task: Task) -> None:
         )
 
 
-def _writer(facts: ModelFacts) -> Any:
-    """The class that loads a model that writes text."""
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+def _model_class(facts: ModelFacts, task: Task) -> Any:
+    """The class of transformers that loads a model with the head of a task."""
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSeq2SeqLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
 
-    return AutoModelForSeq2SeqLM if facts.kind == "encoder-decoder" else AutoModelForCausalLM
+    if task.is_generative:
+        return AutoModelForSeq2SeqLM if facts.kind == "encoder-decoder" else AutoModelForCausalLM
+    tags = task is Task.TOKEN_CLASSIFICATION
+    return AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
 
 
 def _from_pretrained(auto: Any, folder: Path, options: dict[str, Any]) -> PreTrainedModel:
@@ -207,7 +213,6 @@ def load_finished(
     Raises:
         ModelError: no such model, or it does not fit the task.
     """
-    from transformers import AutoModelForSequenceClassification
 
     folder = model_folder(name)
     facts = inspect_model(folder)
@@ -217,8 +222,7 @@ def load_finished(
             f"{name} was trained for {settings.task.value!r}, not {task.value!r}. Evaluate it on "
             "data of its own task."
         )
-    generative = settings.task.is_generative
-    auto = _writer(facts) if generative else AutoModelForSequenceClassification
+    auto = _model_class(facts, settings.task)
     if facts.is_adapter:
         from peft import PeftModel
 
@@ -263,6 +267,10 @@ def _guess_settings(name: str, folder: Path, facts: ModelFacts, task: Task | Non
         found = next((t for t, p in _PROBLEM.items() if p == problem), Task.CLASSIFICATION)
         if found is Task.REGRESSION or len(labels) == 1:
             found, labels = Task.REGRESSION, ()
+    elif "ForTokenClassification" in architectures:
+        names = config.get("id2label") or {}
+        labels = tuple(names[key] for key in sorted(names, key=int))
+        found = Task.TOKEN_CLASSIFICATION
     elif facts.kind == "encoder-decoder":
         check_task(facts, Task.INSTRUCTION)
         found = Task.INSTRUCTION

@@ -40,7 +40,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     from accelerate import Accelerator
     from transformers.integrations import activate_neftune
 
-    from tunewright.models.forward import CausalForward, LabelForward
+    from tunewright.models.forward import Forward, LabelForward, TagForward
     from tunewright.models.seq2seq import text_forward
 
     recipe, task = prepared.recipe, prepared.task
@@ -72,10 +72,12 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
             model.enable_input_require_grads()
     if kept is None:  # quantized weights are where they were loaded to
         model.to(accelerator.device)
-    forward: CausalForward | LabelForward
+    forward: Forward
     if task.is_generative:
         _set_stop_tokens(model, prepared)
         forward = text_forward(model)
+    elif task is Task.TOKEN_CLASSIFICATION:
+        forward = TagForward(model)
     else:
         forward = LabelForward(
             model,

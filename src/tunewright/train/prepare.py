@@ -26,6 +26,7 @@ from tunewright.data.layout import pick_template
 from tunewright.data.records import Dataset, Splits
 from tunewright.data.render import Example, Rendered, Renderer
 from tunewright.data.sources import load_splits
+from tunewright.data.tags import OUTSIDE
 from tunewright.errors import ConfigError, DataError
 from tunewright.metrics import get_metric
 from tunewright.models.adapters import check_method
@@ -236,6 +237,11 @@ def _check_data(splits: Splits) -> None:
         raise DataError(
             f"All training rows have the label {splits.train.labels[0]!r}; classification needs at "
             "least two. Check the label column (data.columns)."
+        )
+    if task is Task.TOKEN_CLASSIFICATION and splits.train.labels == [OUTSIDE]:
+        raise DataError(
+            "No training row has an entity: every tag is O, so there is nothing to learn. Check "
+            "the column of tags (data.columns)."
         )
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from tunewright.config.task import Task
 from tunewright.data.render import Example
 from tunewright.metrics import get_metric, metrics_for
-from tunewright.models.forward import Forward
+from tunewright.models.forward import Forward, TagForward
 from tunewright.models.predict import predict
+from tunewright.models.tag_words import tag_words
 
 
 def metrics_in_training(task: Task) -> list[str]:
@@ -31,9 +32,11 @@ def validation_scores(
     """Score the validation rows.
 
     Returns:
-        The task's metrics by name, and `loss` in nats: a token for generative tasks, a row for
-        the others (mean squared error for regression).
+        The task's metrics by name, and `loss` in nats: a token for generative tasks, a word for
+        tags, a row for the others (mean squared error for regression).
     """
+    if isinstance(forward, TagForward):
+        return _tag_scores(forward, examples, labels, pad_id, batch_size)
     found = predict(forward, examples, task, labels=labels, pad_id=pad_id, batch_size=batch_size)
     if found.losses is not None and found.tokens is not None:
         loss = float(found.losses.sum() / max(1, found.tokens.sum()))
@@ -61,4 +64,15 @@ def validation_scores(
     return {"loss": loss} | {
         name: get_metric(name).compute(references_labels, found.labels)
         for name in metrics_in_training(task)
+    }
+
+
+def _tag_scores(
+    forward: TagForward, examples: Sequence[Example], labels: Sequence[str], pad_id: int, size: int
+) -> dict[str, float]:
+    found = tag_words(forward, examples, labels, pad_id=pad_id, batch_size=size)
+    references = [[labels[tag] for tag in example.word_tags or ()] for example in examples]
+    return {"loss": found.loss} | {
+        name: get_metric(name).compute(references, found.tags)
+        for name in metrics_in_training(Task.TOKEN_CLASSIFICATION)
     }
