@@ -24,7 +24,8 @@ from tunewright.data.finding import (
     shown,
 )
 from tunewright.data.records import Record, Splits, Task
-from tunewright.data.row_groups import Groups, groups_of, key_of
+from tunewright.data.row_groups import Groups, groups_of, key_of, keys_of
+from tunewright.data.survey import Batch, found_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 NEAR_ROWS, HELD_OUT_ROWS = 10_000, 5_000
 """Rows of a data set on disk among which near copies are looked for, and held-out rows that are
 compared with all training rows."""
+NEAR_CHARACTERS = 5_000_000
+"""Characters that so many rows on disk have at most, or fewer are taken: near copies of each
+character take some 70 bytes of memory to find."""
 _CHAIN, _CHAIN_SHARE = 10, 0.01
 """Rows, or share of all rows, above which near copies chain up: a split does not keep such chains
 together either."""
@@ -50,8 +54,12 @@ class _Rows:
         splits: the parts.
         starts: row at which each part begins, and the number of all rows.
         same: rows whose texts are equal.
-        labels, prompts, groups: what each row says there, as a key; empty where nothing does.
+        labels: what each row says there, as a key of 4 bytes, enough to compare the few rows of a
+            text; empty where the task has no classes.
+        prompts, groups: what each row says there, as a key; empty where nothing does, or where
+            there is one part only.
         heads: rows that are the first of their text.
+        near: rows among which near copies can be looked for at one go.
     """
 
     splits: Splits
@@ -60,7 +68,13 @@ class _Rows:
     labels: array[int]
     prompts: array[int]
     groups: array[int]
-    heads: NDArray[np.int64]
+    heads: NDArray[np.uint32]
+    near: int
+
+    @property
+    def parted(self) -> bool:
+        """Whether more than one part has rows."""
+        return len(set(self.starts)) > 2
 
     def part(self, row: int) -> str:
         return PARTS[bisect_right(self.starts, row, hi=len(PARTS)) - 1]
@@ -79,7 +93,7 @@ class _Rows:
         """Where a row was read."""
         return self.record(row).source
 
-    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+    def texts(self, rows: NDArray[np.uint32]) -> list[str]:
         """Texts of rows that are in order."""
         found = []
         for number, (_, part) in enumerate(self.splits.items()):
@@ -104,53 +118,100 @@ def check_copies(splits: Splits, *, cut_here: bool = False) -> list[Finding]:
         cut_here: parts that come from one source were cut by `tunewright.data.split`, which keeps
             near copies together unless they form long chains: those that it left apart are chains.
     """
-    rows = _rows(splits)
-    pairs = _near_pairs(rows)
-    found = [*_exact_duplicates(rows), *_exact_leakage(rows)]
-    found += [*_near_duplicates(rows, pairs), *_near_leakage(rows, pairs, cut_here)]
-    found += [*_contradictions(rows), *_prompt_leakage(rows), *_group_leakage(rows)]
-    return found
+    look = Copies(splits, cut_here=cut_here)
+    return found_by(look, splits)
 
 
-def _rows(splits: Splits) -> _Rows:
-    import numpy as np
+class Copies:
+    """Exact and near copies; see `check_copies`.
 
-    texts, labels, prompts, groups = array("Q"), array("Q"), array("Q"), array("Q")
-    labelled = splits.task in (Task.CLASSIFICATION, Task.MULTILABEL)
-    asks = splits.task is Task.INSTRUCTION
-    for _, part in splits.items():
-        for row, record in enumerate(part, start=len(texts)):
-            texts.append(key_of(normal_text(record.plain_text)))
-            if labelled:
-                labels.append(key_of(_label_key(record)))
-            if asks:
-                prompts.append(key_of(prompt_of(record)))
+    Args:
+        splits: the rows.
+        cut_here: parts that come from one source were cut by `tunewright.data.split`.
+    """
+
+    def __init__(self, splits: Splits, *, cut_here: bool = False) -> None:
+        self._cut_here = cut_here
+        self._labelled = splits.task in (Task.CLASSIFICATION, Task.MULTILABEL)
+        self._parted = sum(len(part) > 0 for _, part in splits.items()) > 1
+        self._asks = self._parted and splits.task is Task.INSTRUCTION
+        self._texts, self._labels = array("Q"), array("I")
+        self._prompts, self._groups = array("Q"), array("Q")
+        self._characters = 0
+
+    def see(self, batch: Batch) -> None:
+        """Keep the keys of the rows."""
+        if self._parted:
+            self._keep_groups(batch)
+        self._characters += sum(map(len, batch.texts))
+        self._texts.frombytes(keys_of(map(normal_text, batch.texts)))
+        if self._labelled:
+            self._labels.extend(key_of(_label_key(r)) & 0xFFFFFFFF for r in batch.records)
+        if self._asks:
+            self._prompts.frombytes(keys_of(map(prompt_of, batch.records)))
+
+    def _keep_groups(self, batch: Batch) -> None:
+        for row, record in enumerate(batch.records, start=len(self._texts)):
             group = record.meta.get("group")
             if group is not None and group != "":
-                groups.frombytes(bytes(8 * (row - len(groups))))
-                groups.append(key_of(str(group)))
-    same = groups_of(texts)
+                self._groups.frombytes(bytes(8 * (row - len(self._groups))))
+                self._groups.append(key_of(str(group)))
+
+    def findings(self, splits: Splits) -> Iterator[Finding]:
+        """What was found, when every row was seen. The keys of texts are gone then."""
+        rows = self._rows(splits)
+        pairs = _near_pairs(rows)
+        yield from _exact_duplicates(rows)
+        yield from _exact_leakage(rows)
+        yield from _near_duplicates(rows, pairs)
+        yield from _near_leakage(rows, pairs, self._cut_here)
+        yield from _contradictions(rows)
+        yield from _prompt_leakage(rows)
+        yield from _group_leakage(rows)
+
+    def _rows(self, splits: Splits) -> _Rows:
+        same = groups_of(self._texts)
+        heads = _first_of_their_text(self._texts, same)
+        near = near_rows(len(self._texts), self._characters)
+        self._texts = array("Q")
+        starts = [0, *accumulate(len(part) for _, part in splits.items())]
+        keys = self._labels, self._prompts, self._groups
+        return _Rows(splits, starts, same, *keys, heads, near)
+
+
+def near_rows(rows: int, characters: int) -> int:
+    """Rows on disk among which near copies are looked for at one go."""
+    return max(2, min(NEAR_ROWS, NEAR_CHARACTERS * rows // max(characters, 1)))
+
+
+def _first_of_their_text(texts: array[int], same: Groups) -> NDArray[np.uint32]:
+    """Rows with a text that no earlier row has."""
+    import numpy as np
+
     first = np.frombuffer(texts, dtype=np.uint64) != 0
     first[same.later] = False
-    starts = [0, *accumulate(len(part) for _, part in splits.items())]
-    return _Rows(splits, starts, same, labels, prompts, groups, np.flatnonzero(first))
+    blocks = range(0, len(first), 1 << 20)
+    found = [(np.flatnonzero(first[at : at + (1 << 20)]) + at).astype(np.uint32) for at in blocks]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.uint32)
 
 
 def _near_pairs(rows: _Rows) -> list[tuple[int, int]]:
     """Pairs of rows with nearly the same text, each the first of its text."""
+    import numpy as np
+
     heads = rows.heads
     on_disk = any(part.on_disk for _, part in rows.splits.items())
-    if not on_disk or len(heads) <= NEAR_ROWS:
+    if not on_disk or len(heads) <= rows.near:
         return _pairs_among(rows, heads)
-    found = set(_pairs_among(rows, _some(heads, NEAR_ROWS)))
-    held_out = _some(heads[heads >= rows.starts[1]], HELD_OUT_ROWS)
-    trained = heads[heads < rows.starts[1]]
-    for first in range(0, len(trained) if len(held_out) else 0, NEAR_ROWS):
-        found.update(_pairs_among(rows, trained[first : first + NEAR_ROWS], held_out))
+    found = set(_pairs_among(rows, _some(heads, rows.near)))
+    trained, held_out = np.split(heads, [np.searchsorted(heads, rows.starts[1])])
+    held_out = _some(held_out, min(HELD_OUT_ROWS, rows.near))
+    for first in range(0, len(trained) if len(held_out) else 0, rows.near):
+        found.update(_pairs_among(rows, trained[first : first + rows.near], held_out))
     return sorted(found)
 
 
-def _some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def _some(rows: NDArray[np.uint32], most: int) -> NDArray[np.uint32]:
     """At most so many of the rows, drawn at random, in order."""
     import numpy as np
 
@@ -160,7 +221,7 @@ def _some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 
 def _pairs_among(
-    rows: _Rows, first: NDArray[np.int64], behind: NDArray[np.int64] | None = None
+    rows: _Rows, first: NDArray[np.uint32], behind: NDArray[np.uint32] | None = None
 ) -> list[tuple[int, int]]:
     """Near copies among some rows; with `behind`, only those that end there."""
     import numpy as np
@@ -219,9 +280,9 @@ def _near_duplicates(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> Iterator[
 
 
 def _exact_leakage(rows: _Rows) -> Iterator[Finding]:
-    leaked = array("q")
-    early = array("q")
-    for group in rows.same:
+    leaked = array("I")
+    early = array("I")
+    for group in rows.same if rows.parted else ():
         for row in group[1:]:
             if rows.part(row) != rows.part(group[0]):
                 leaked.append(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -120,3 +120,19 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """Names in quotes, the first few."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
+
+
+def about_rows(
+    name: str, severity: Severity, splits: Splits, places: Sequence[Place], message: str, fix: str
+) -> Iterator[Finding]:
+    """A finding about rows; {rows}, {have} and {are} in the message agree with their number."""
+    if places:
+        one = len(places) == 1
+        filled = message  # not `format`: labels may hold braces
+        for word, many, single in (
+            ("{rows}", counted(len(places), "row"), ""),
+            ("{have}", "have", "has"),
+            ("{are}", "are", "is"),
+        ):
+            filled = filled.replace(word, single if one and single else many, 1)
+        yield Finding(name, severity, len(places), filled, fix, show_rows(splits, places), places)
