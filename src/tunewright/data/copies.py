@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -14,17 +12,14 @@ from tunewright.data.augment import PARENT
 from tunewright.data.duplicates import near_pairs, normal_text
 from tunewright.data.finding import (
     EXAMPLES,
-    PARTS,
     Finding,
-    Place,
     Places,
     counted,
-    record_at,
-    show_row,
     shown,
 )
 from tunewright.data.records import Record, Splits, Task
-from tunewright.data.row_groups import Groups, groups_of, key_of, keys_of
+from tunewright.data.row_groups import groups_of, key_of, keys_of
+from tunewright.data.row_keys import Rows, first_of_their_text
 from tunewright.data.survey import Batch, found_by
 
 if TYPE_CHECKING:
@@ -44,67 +39,6 @@ _FIXED = ("leakage.exact", "leakage.near")
 """Leaks that `tunewright check --fix` takes out."""
 _SHORTEST_PROMPT = 20
 """Characters from which a prompt that two parts share is no coincidence."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """All rows of all parts in one order, train first.
-
-    Attributes:
-        splits: the parts.
-        starts: row at which each part begins, and the number of all rows.
-        same: rows whose texts are equal.
-        labels: what each row says there, as a key of 4 bytes, enough to compare the few rows of a
-            text; empty where the task has no classes.
-        prompts, groups: what each row says there, as a key; empty where nothing does, or where
-            there is one part only.
-        heads: rows that are the first of their text.
-        near: rows among which near copies can be looked for at one go.
-    """
-
-    splits: Splits
-    starts: Sequence[int]
-    same: Groups
-    labels: array[int]
-    prompts: array[int]
-    groups: array[int]
-    heads: NDArray[np.uint32]
-    near: int
-
-    @property
-    def parted(self) -> bool:
-        """Whether more than one part has rows."""
-        return len(set(self.starts)) > 2
-
-    def part(self, row: int) -> str:
-        return PARTS[bisect_right(self.starts, row, hi=len(PARTS)) - 1]
-
-    def place(self, row: int) -> Place:
-        part = self.part(row)
-        return part, row - self.starts[PARTS.index(part)]
-
-    def places(self, rows: Iterable[int]) -> Places:
-        return Places(map(self.place, rows))
-
-    def record(self, row: int) -> Record:
-        return record_at(self.splits, self.place(row))
-
-    def source(self, row: int) -> str:
-        """Where a row was read."""
-        return self.record(row).source
-
-    def texts(self, rows: NDArray[np.uint32]) -> list[str]:
-        """Texts of rows that are in order."""
-        found = []
-        for number, (_, part) in enumerate(self.splits.items()):
-            first, end = self.starts[number], self.starts[number + 1]
-            mine = rows[(rows >= first) & (rows < end)] - first
-            found += [record.plain_text for record in part.select(mine)]
-        return found
-
-    def show_pair(self, first: int, second: int) -> str:
-        left, right = (show_row(self.splits, self.place(row)) for row in (first, second))
-        return f"{left} / {right}"
 
 
 def check_copies(splits: Splits, *, cut_here: bool = False) -> list[Finding]:
@@ -169,14 +103,14 @@ class Copies:
         yield from _prompt_leakage(rows)
         yield from _group_leakage(rows)
 
-    def _rows(self, splits: Splits) -> _Rows:
+    def _rows(self, splits: Splits) -> Rows:
         same = groups_of(self._texts)
-        heads = _first_of_their_text(self._texts, same)
+        heads = first_of_their_text(self._texts, same)
         near = near_rows(len(self._texts), self._characters)
         self._texts = array("Q")
         starts = [0, *accumulate(len(part) for _, part in splits.items())]
         keys = self._labels, self._prompts, self._groups
-        return _Rows(splits, starts, same, *keys, heads, near)
+        return Rows(splits, starts, same, *keys, heads, near)
 
 
 def near_rows(rows: int, characters: int) -> int:
@@ -184,18 +118,7 @@ def near_rows(rows: int, characters: int) -> int:
     return max(2, min(NEAR_ROWS, NEAR_CHARACTERS * rows // max(characters, 1)))
 
 
-def _first_of_their_text(texts: array[int], same: Groups) -> NDArray[np.uint32]:
-    """Rows with a text that no earlier row has."""
-    import numpy as np
-
-    first = np.frombuffer(texts, dtype=np.uint64) != 0
-    first[same.later] = False
-    blocks = range(0, len(first), 1 << 20)
-    found = [(np.flatnonzero(first[at : at + (1 << 20)]) + at).astype(np.uint32) for at in blocks]
-    return np.concatenate(found) if found else np.zeros(0, dtype=np.uint32)
-
-
-def _near_pairs(rows: _Rows) -> list[tuple[int, int]]:
+def _near_pairs(rows: Rows) -> list[tuple[int, int]]:
     """Pairs of rows with nearly the same text, each the first of its text."""
     import numpy as np
 
@@ -221,7 +144,7 @@ def _some(rows: NDArray[np.uint32], most: int) -> NDArray[np.uint32]:
 
 
 def _pairs_among(
-    rows: _Rows, first: NDArray[np.uint32], behind: NDArray[np.uint32] | None = None
+    rows: Rows, first: NDArray[np.uint32], behind: NDArray[np.uint32] | None = None
 ) -> list[tuple[int, int]]:
     """Near copies among some rows; with `behind`, only those that end there."""
     import numpy as np
@@ -233,7 +156,7 @@ def _pairs_among(
     return list(zip(every[near.left][wanted].tolist(), right[wanted].tolist(), strict=True))
 
 
-def _exact_duplicates(rows: _Rows) -> Iterator[Finding]:
+def _exact_duplicates(rows: Rows) -> Iterator[Finding]:
     extra = Places()
     examples: list[str] = []
     for group in rows.same:
@@ -259,7 +182,7 @@ def _exact_duplicates(rows: _Rows) -> Iterator[Finding]:
         )
 
 
-def _near_duplicates(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+def _near_duplicates(rows: Rows, pairs: Sequence[tuple[int, int]]) -> Iterator[Finding]:
     extra: dict[int, int] = {}
     for first, second in pairs:
         if rows.part(first) == rows.part(second) and second not in extra:
@@ -279,7 +202,7 @@ def _near_duplicates(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> Iterator[
         )
 
 
-def _exact_leakage(rows: _Rows) -> Iterator[Finding]:
+def _exact_leakage(rows: Rows) -> Iterator[Finding]:
     leaked = array("I")
     early = array("I")
     for group in rows.same if rows.parted else ():
@@ -291,7 +214,7 @@ def _exact_leakage(rows: _Rows) -> Iterator[Finding]:
 
 
 def _near_leakage(
-    rows: _Rows, pairs: Sequence[tuple[int, int]], cut_here: bool
+    rows: Rows, pairs: Sequence[tuple[int, int]], cut_here: bool
 ) -> Iterator[Finding]:
     chains = _chains(rows, pairs)
     leaked: dict[int, int] = {}
@@ -309,7 +232,7 @@ def _near_leakage(
     yield from _alike(rows, {late: early for late, early in alike.items() if late not in leaked})
 
 
-def _chains(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> set[int]:
+def _chains(rows: Rows, pairs: Sequence[tuple[int, int]]) -> set[int]:
     """Groups of rows that near copies tie into chains too long to be copies of one text."""
     parent: dict[int, int] = {}
 
@@ -329,7 +252,7 @@ def _chains(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> set[int]:
     return {group for group in parent if sizes[root(group)] > longest}
 
 
-def _alike(rows: _Rows, alike: dict[int, int]) -> Iterator[Finding]:
+def _alike(rows: Rows, alike: dict[int, int]) -> Iterator[Finding]:
     if alike:
         yield Finding(
             "leakage.alike",
@@ -345,7 +268,7 @@ def _alike(rows: _Rows, alike: dict[int, int]) -> Iterator[Finding]:
 
 
 def _leakage(
-    rows: _Rows, name: str, leaked: Sequence[int], early: Sequence[int], relation: str
+    rows: Rows, name: str, leaked: Sequence[int], early: Sequence[int], relation: str
 ) -> Iterator[Finding]:
     """A finding about held-out rows that earlier ones, of another part, give away."""
     if not leaked:
@@ -367,7 +290,7 @@ def _leakage(
     )
 
 
-def _contradictions(rows: _Rows) -> Iterator[Finding]:
+def _contradictions(rows: Rows) -> Iterator[Finding]:
     places = Places()
     examples: list[str] = []
     texts = 0
@@ -400,7 +323,7 @@ def _label_key(record: Record) -> str:
     return repr(record.label)
 
 
-def _prompt_leakage(rows: _Rows) -> Iterator[Finding]:
+def _prompt_leakage(rows: Rows) -> Iterator[Finding]:
     """Prompts of held-out rows that train answers, in other words."""
     exact = bytearray(rows.starts[-1])
     for row in rows.same.later if rows.prompts else ():
@@ -410,7 +333,7 @@ def _prompt_leakage(rows: _Rows) -> Iterator[Finding]:
 
 
 def _in_other_parts(
-    rows: _Rows, keys: array[int], without: bytearray | None = None
+    rows: Rows, keys: array[int], without: bytearray | None = None
 ) -> tuple[Sequence[int], Sequence[int]]:
     """Rows, in order, with the key of a row of an earlier part, and that row of each."""
     leaked: list[tuple[int, int]] = []
@@ -433,7 +356,7 @@ def prompt_of(record: Record) -> str:
     return prompt if len(prompt) >= _SHORTEST_PROMPT else ""
 
 
-def _group_leakage(rows: _Rows) -> Iterator[Finding]:
+def _group_leakage(rows: Rows) -> Iterator[Finding]:
     """Groups (users, documents) that are in more than one part."""
     leaked, early = _in_other_parts(rows, rows.groups)
     yield from _leakage(rows, "leakage.group", leaked, early, "the same group as a row of")

@@ -33,6 +33,7 @@ from tunewright.models.input_settings import InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.load import load_tokenizer, pick_device
 from tunewright.plan.settings import choose_settings, measure_machine
+from tunewright.train.token_room import require_room
 from tunewright.train.validate import metrics_in_training
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     if template == "auto":
         template = "chat" if tokenizer.chat_template and task is Task.INSTRUCTION else "plain"
     renderer = Renderer(tokenizer, task, facts.max_length, template, labels)
+    require_room(trained, renderer)
     train = renderer.tokenise(trained)
     held_out = [
         len(example)
