@@ -395,7 +395,7 @@ def findings_in_code() -> dict[str, set[str]]:
         function = call.func.id  # type: ignore[attr-defined]
         words = [word for argument in call.args for word in _words(argument)]
         named = [word for word in words if re.fullmatch(r"[a-z_]+\.[a-z_]+", word)]
-        if function in {"Finding", "_found", *makers} and named:
+        if function in {"Finding", "about_rows", *makers} and named:
             severities = makers.get(function) or _words(call.args[1])
             found.setdefault(named[0], set()).update(severities)
     return found
