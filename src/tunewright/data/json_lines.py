@@ -173,7 +173,7 @@ def rows_of_text(path: Path, text: str) -> Table:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line.isspace():
             continue
-        row = quick.row(line.encode("utf-8", "replace")) or _parsed(number, line, faults)
+        row = quick.row(line.encode("utf-8", "surrogatepass")) or _parsed(number, line, faults)
         if row is not None:
             rows.append(row)
             numbers.append(number)
