@@ -1,7 +1,7 @@
 """Measure the data room: copies, leakage, label errors, personal data, reading, splits, preparing.
 
     python bench/data.py [--quick] [--json]
-    python bench/data.py --large 5000
+    python bench/data.py --large 5000 [--row-words 14] [--steps check]
 
 Real rows come from the data catalogue (fetched once), and from `../shared/data` where it is there.
 Faults are planted into them with fixed seeds, so every figure can be repeated. The last line is
@@ -283,8 +283,11 @@ def preparing(texts: Sequence[str], quick: bool) -> Figures:
     }
 
 
-def made_rows(path: Path, megabytes: int) -> int:
-    """Write JSON lines of about 500 bytes, a tenth of them copies, and return how many."""
+def made_rows(path: Path, megabytes: int, words_in_row: int = 70) -> int:
+    """Write JSON lines of about 500 bytes, a tenth of them copies, and return how many.
+
+    With 14 words in a row a line has about 140 bytes, with 300 about 2,200.
+    """
     noise = random.Random(0)
     syllables = ["ba", "do", "ri", "mun", "tel", "sa", "ko", "vin", "ler", "pa", "shu", "ges"]
     words = ["".join(noise.choices(syllables, k=noise.randint(1, 4))) for _ in range(30_000)]
@@ -293,22 +296,23 @@ def made_rows(path: Path, megabytes: int) -> int:
     with path.open("w", encoding="utf-8") as file:
         while written < megabytes * 1_000_000:
             if rows % 10 != 9:
-                last = " ".join(noise.choices(words, k=70))
+                last = " ".join(noise.choices(words, k=words_in_row))
             row = {"text": last, "label": noise.choice("abcdefgh"), "id": rows}
             written += file.write(json.dumps(row) + "\n")
             rows += 1
     return rows
 
 
-def measured(*arguments: str) -> tuple[float, float]:
-    """Seconds and peak resident megabytes of another Python process."""
+def measured(*arguments: str) -> tuple[float, float, float]:
+    """Seconds, seconds of the processor, and peak resident megabytes of another Python process."""
     start = time.perf_counter()
     with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, 1):  # 1: the audit found an error
         raise AssertionError(f"{arguments} ended with {process.returncode}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1000
+    busy = usage.ru_utime + usage.ru_stime
+    return time.perf_counter() - start, busy, usage.ru_maxrss / 1000
 
 
 _EXPORT = """
@@ -318,17 +322,25 @@ DataCollector(DataCollectionConfig(sources=[sys.argv[1]], output_path=sys.argv[2
 """
 
 
-def large_file(megabytes: int) -> Figures:
+def large_file(megabytes: int, words_in_row: int, steps: Sequence[str]) -> Figures:
     """`tunewright check`, and a shuffled and split export, of one large file of JSON lines."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.jsonl"
-        rows = made_rows(path, megabytes)
-        audited = measured("-m", "tunewright", "check", str(path))
-        exported = measured("-c", _EXPORT, str(path), str(Path(folder) / "out"))
-    figures = {"large_file_megabytes": figure(megabytes, None, "higher")}
-    for name, (seconds, resident) in (("check", audited), ("export", exported)):
-        figures[f"large_file_{name}_resident_megabytes"] = figure(resident, 1500.0, "lower")
-        figures[f"large_file_{name}_rows_per_second"] = figure(rows / seconds, None, "higher")
+        rows = made_rows(path, megabytes, words_in_row)
+        figures: Figures = {
+            "large_file_megabytes": figure(megabytes, None, "higher"),
+            "large_file_rows": figure(rows, None, "higher"),
+        }
+        for name in steps:
+            work = {
+                "check": ("-m", "tunewright", "check", str(path)),
+                "export": ("-c", _EXPORT, str(path), str(Path(folder) / "out")),
+            }[name]
+            seconds, busy, resident = measured(*work)
+            named = f"large_file_{name}"
+            figures[f"{named}_resident_megabytes"] = figure(resident, 1500.0, "lower")
+            figures[f"{named}_rows_per_second"] = figure(rows / seconds, None, "higher")
+            figures[f"{named}_processor_seconds"] = figure(busy, None, "lower")
     return figures
 
 
@@ -337,12 +349,18 @@ def main() -> None:
     parser.add_argument(
         "--large", type=int, metavar="MB", help="only audit and export a made file of this size"
     )
+    parser.add_argument(
+        "--row-words", type=int, default=70, metavar="N", help="words in a row of the made file"
+    )
+    parser.add_argument(
+        "--steps", nargs="+", choices=("check", "export"), default=("check", "export")
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rows and repeats")
     parser.add_argument("--json", action="store_true", help="print only the last line")
     options = parser.parse_args()
     figures: Figures = {}
     if options.large:
-        figures = large_file(options.large)
+        figures = large_file(options.large, options.row_words, options.steps)
         print(json.dumps({"figures": figures, "machine": environment()}))
         return
     texts = real_texts()

@@ -8,16 +8,18 @@ import tracemalloc
 from array import array
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tunewright.data import copies, files
+from tunewright.data import copies, files, row_groups
 from tunewright.data import split as split_module
 from tunewright.data.audit import audit
 from tunewright.data.clean import clean
 from tunewright.data.export import export_dataset
 from tunewright.data.finding import Places
-from tunewright.data.records import LazyRecords
+from tunewright.data.records import Dataset, LazyRecords, Record, Task
 from tunewright.data.row_groups import groups_of, key_of
+from tunewright.data.row_store import RowPlaces, StoredRows
 from tunewright.data.sources import load, load_splits
 from tunewright.data.split import split
 from tunewright.errors import DataError
@@ -270,3 +272,151 @@ def test_the_file_is_closed_when_its_rows_are_gone(tmp_path, monkeypatch):
     assert len(list(opened.iterdir())) == before + 1
     del data
     assert len(list(opened.iterdir())) == before
+
+
+ODD_LINES = (
+    '{"text": "he said \\"so\\" : twice", "label": "a", "id": 1}',
+    '{ "text" : "spaced" , "label" : "b", "id"\t: 2 }',
+    '{"text": "whole", "label": "a", "id": 18446744073709551616}',
+    '{"text": "small", "label": "a", "id": -9223372036854775809, "at": 1e22}',
+    '{"text": "deep", "label": "b", "id": {"x": [{"y": 36893488147419103232}]}}',
+    '{"text": "no number", "label": "b", "id": NaN}',
+    '{"text": "half \\ud83d of a character, and \\ud83d\\ude00", "label": "a", "id": -0}',
+    '{"text": "fraction", "label": "a", "id": 1e400, "at": 0.1000000000000000055}',
+)
+
+
+@pytest.mark.parametrize("line", ["\n".join(ODD_LINES), *ODD_LINES[:2], ODD_LINES[5]])
+def test_lines_that_orjson_reads_otherwise_are_those_of_json(tmp_path, both, line):
+    plain = '{"text": "plain", "label": "c", "id": 3}'
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{plain}\n\n \u00a0\n{line}\n{plain}\r\n", "utf-8")
+    lines = (plain, *line.split("\n"), plain)
+    rows = [json.loads(text, parse_constant=lambda _: None) for text in lines]
+    in_memory, on_disk = both(lambda: [record.meta for record in load(str(path))])
+    used = ("text", "label")
+    wanted = [{k: v for k, v in r.items() if k not in used and v is not None} for r in rows]
+    assert repr(in_memory) == repr(on_disk) == repr(wanted)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"text": "a", "label": "x", "text": "b"}',
+        '{"text" : "a", "label" : "x", "text" : "b"}',
+        '{"text"\t:"a","label"\t:"x","text"\t:"b"}',
+        '{"text": "a", "label": "x", "t\\u0065xt": "b"}',
+        '{"text": "a \\": ", "label": "x", "more": [{"k": 1, "text": 2, "text": 3}]}',
+    ],
+)
+def test_a_key_that_is_there_twice_is_named_by_its_line(tmp_path, both, line):
+    path = write(tmp_path / "rows.jsonl", labelled(random.Random(12), 5))
+    with Path(path).open("a") as file:
+        file.write(line + "\n")
+
+    def work():
+        with pytest.raises(DataError, match="line 6: the key 'text' is there twice"):
+            load(path)
+
+    both(work)
+
+
+def test_audit_of_parts_with_planted_faults_is_the_same(tmp_path, both):
+    noise = random.Random(13)
+    train, test = labelled(noise, 200), labelled(noise, 60)
+    test[1]["text"] = train[3]["text"].upper()
+    test[2]["text"] = train[4]["text"].replace(" über", ", uber")
+    test[3]["label"] = "unknown"
+    test[4]["text"] = "  "
+    train[9]["label"] = "rare"
+    train[11]["text"] += " \ufffd &amp; Dear Mr Miller call +49 30 1234567"
+    write(tmp_path / "train.jsonl", train)
+    write(tmp_path / "test.jsonl", test)
+
+    def work():
+        found = audit(load_splits(tmp_path, 0.0, 0.0), words=("miller", "absent"))
+        return found.to_dict(), {f.id: list(f.places) for f in found.findings}
+
+    in_memory, on_disk = both(work)
+    assert in_memory == on_disk
+    places = on_disk[1]
+    assert ("test", 1) in places["leakage.exact"]
+    assert ("test", 2) in places["leakage.near"]
+    assert places["label.unseen"] == [("test", 3)]
+    assert places["empty.text"] == [("test", 4)]
+    assert places["label.rare"] == [("train", 9)]
+    for name in ("encoding.damage", "markup.html", "personal.data"):
+        assert ("train", 11) in places[name]
+    assert places["content.words"] == [("train", 11)]
+    assert {"leakage.group", "secret.key"} <= places.keys()
+
+
+def test_the_audit_reads_each_row_once_for_all_its_checks(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "IN_MEMORY", 0)
+    monkeypatch.setattr(copies, "NEAR_ROWS", 20)
+    data = load(write(tmp_path / "rows.jsonl", labelled(random.Random(14), 1500)))
+    read = 0
+    original = StoredRows.read
+
+    def counted(rows, indices):
+        nonlocal read
+        for row in original(rows, indices):
+            read += 1
+            yield row
+
+    monkeypatch.setattr(StoredRows, "read", counted)
+    audit(data)
+    assert 1500 <= read < 1500 + 20 * 2 + 300  # what is drawn, and the examples that are shown
+
+
+def test_places_of_rows_take_a_few_bytes_and_are_found_in_any_order():
+    noise = random.Random(15)
+    places = RowPlaces()
+    rows, at = [], 3
+    for number in range(1, 201):
+        length = noise.randrange(2, 5000)
+        rows.append((at, length))
+        places.add(at, length, number)
+        at += length + 1
+    wanted = noise.sample(range(200), 150)
+    starts, lengths = places.find(np.array(wanted))
+    assert starts.tolist() == [rows[i][0] for i in wanted]
+    spans = [rows[i][1] + (i < 199) for i in wanted]  # up to the next row; the last has none
+    assert lengths.tolist() == spans
+    assert places.numbers == range(1, 201)
+    held = len(places._steps) * 4 + len(places._anchors) * 8
+    assert held <= 4.3 * 200 + 8
+    places.add(at + 1, 5, 203)
+    assert list(places.numbers)[-2:] == [200, 203]
+
+
+def test_groups_of_slices_are_those_of_all(monkeypatch):
+    noise = random.Random(16)
+    values = [noise.choice([0, noise.getrandbits(64), noise.randrange(40)]) for _ in range(500)]
+    values += [2**64 - 1, 2**64 - 1]
+    wanted: dict[int, list[int]] = {}
+    for row, value in enumerate(values):
+        if value:
+            wanted.setdefault(value, []).append(row)
+    monkeypatch.setattr(row_groups, "_BLOCK", 64)
+    groups = groups_of(array("Q", values))
+    assert list(groups) == [rows for rows in wanted.values() if len(rows) > 1]
+    assert groups.heads.tolist() == [rows[0] for rows in groups]
+
+
+def test_of_long_rows_fewer_are_compared():
+    assert copies.near_rows(30_000_000, 30_000_000 * 100) == 10_000
+    assert copies.near_rows(1_000_000, 1_000_000 * 5_000) == 1_000
+    assert copies.near_rows(50, 50 * 10**8) == 2
+
+
+def test_lengths_are_those_of_all_rows():
+    noise = np.random.default_rng(17)
+    for count in (1, 2, 7, 100, 1001):
+        sizes = noise.integers(0, 60, count)
+        found = audit(Dataset(Task.TEXT, tuple(Record(text="x" * n) for n in sizes))).lengths
+        assert found["median"] == int(np.median(sizes))
+        assert found["p95"] == int(np.percentile(sizes, 95))
+        assert (found["min"], found["max"]) == (sizes.min(), sizes.max())
+        counts, _ = np.histogram(sizes, bins=found["histogram"]["edges"])
+        assert found["histogram"]["counts"] == counts.tolist()

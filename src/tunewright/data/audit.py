@@ -5,7 +5,6 @@ Nothing is changed here. Each finding has a stable id; `docs/check.md` lists the
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,9 +24,12 @@ from tunewright.data.finding import SEVERITIES, Finding, Severity
 from tunewright.data.layout import pick_template
 from tunewright.data.records import Dataset, Splits, Task
 from tunewright.data.render import Example, Renderer, Truncation
+from tunewright.data.survey import Batch, Look, survey
 from tunewright.data.wrong_labels import Suspect, check_suspects, find_suspects
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
 _BINS = 24
@@ -119,38 +121,38 @@ def audit(
         DataError: the chat template refuses the roles of a row.
     """
     splits = as_splits(data)
-    seen, told = some_rows(splits)
-    findings: list[Finding] = [*told]
-    for check in checks.CHECKS:
-        findings += check(splits)
+    tally = _Tally()
+    looks: list[Look] = [*checks.looks(splits.task), personal_rows.Personal()]
+    looks += [copies.Copies(splits, cut_here=cut_here), word_list.ListedWords(words), tally]
+    survey(splits, looks)
+    findings = [finding for look in looks for finding in look.findings(splits)]
     findings += tag_checks.check_tags(splits)
     findings += checks.check_quantity(splits, parameters)
-    findings += personal_rows.check_personal(splits)
-    findings += copies.check_copies(splits, cut_here=cut_here)
-    findings += word_list.check_words(splits, words)
+    seen, told = some_rows(splits, tally.characters)
+    findings += told
     of_seen = list(variety.check_variety(seen))
     languages = language.by_row(seen)
     of_seen += language.check_languages(seen, languages)
-    counts, sizes = _counts(splits)
+    lengths = _lengths(tally.sizes, "characters")
     if tokenizer is not None:
         layout = pick_template(template, tokenizer, splits.task)
         sizes, found = _as_seen(seen, tokenizer, max_length, layout, truncation, source_prefix)
         of_seen += found
         if max_length is not None:
             of_seen += checks.over_length(seen, sizes, max_length)
+        lengths = _lengths(Counter(n for part in sizes.values() for n in part), "tokens")
     suspects = find_suspects(seen) if wrong_labels else []
     of_seen += check_suspects(seen, suspects)
     findings += of_seen if seen is splits else [replace(f, places=()) for f in of_seen]
     order = {severity: rank for rank, severity in enumerate(reversed(SEVERITIES))}
     findings.sort(key=lambda f: (order[f.severity], -f.rows, f.id))
-    lengths = _lengths(sizes, "tokens" if tokenizer is not None else "characters")
     if lengths.get("max", 0) and max_length is not None and splits.task is not Task.TEXT:
         lengths["limit"] = max_length
     return Audit(
         task=splits.task.value,
         rows=sum(len(part) for _, part in splits.items()),
         splits={name: len(part) for name, part in splits.items()},
-        labels=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        labels=dict(sorted(tally.labels.items(), key=lambda item: (-item[1], item[0]))),
         lengths=lengths,
         languages=language.count_languages(languages),
         findings=tuple(findings),
@@ -158,16 +160,20 @@ def audit(
     )
 
 
-def some_rows(splits: Splits) -> tuple[Splits, list[Finding]]:
+def some_rows(splits: Splits, characters: int) -> tuple[Splits, list[Finding]]:
     """The rows that are looked at by what needs them in memory, and a finding that says so.
 
-    These are all rows, unless some are on disk and more than `copies.NEAR_ROWS`: then so many of
+    These are all rows, unless some are on disk and more than `copies.near_rows`: then so many of
     each part, drawn at random.
+
+    Args:
+        splits: the rows.
+        characters: of all rows.
     """
     import numpy as np
 
     rows = sum(len(part) for _, part in splits.items())
-    most = copies.NEAR_ROWS
+    most = copies.near_rows(rows, characters)
     if rows <= most or not any(part.on_disk for _, part in splits.items()):
         return splits, []
     noise = np.random.Generator(np.random.Philox(key=0))
@@ -186,24 +192,32 @@ def some_rows(splits: Splits) -> tuple[Splits, list[Finding]]:
         looked,
         f"Of {rows:,} rows, {looked:,} drawn at random were looked at for near copies, languages, "
         "outliers, tokens and wrong labels; their counts are of these rows. Everything else was "
-        f"looked at in all rows, and near copies of up to {copies.HELD_OUT_ROWS:,} held-out rows "
-        "too.",
+        f"looked at in all rows, and near copies of up to {min(copies.HELD_OUT_ROWS, most):,} "
+        "held-out rows too.",
         "Nothing needs doing; audit a part of the rows (FILE#100000) to look closer.",
     )
     return seen, [finding]
 
 
-def _counts(splits: Splits) -> tuple[Counter[str], dict[str, Sequence[int]]]:
-    """Rows by label (entities by type, of tagged words), and the characters of each row by part."""
-    labels: Counter[str] = Counter()
-    sizes: dict[str, Sequence[int]] = {}
-    for name, part in splits.items():
-        characters = array("I")
-        for record in part:
-            labels.update(record.entity_types if record.words else record.class_names)
-            characters.append(len(record.plain_text))
-        sizes[name] = characters
-    return labels, sizes
+class _Tally:
+    """Rows by label (entities by type, of tagged words), and by the number of their characters. It
+    finds nothing."""
+
+    def __init__(self) -> None:
+        self.labels: Counter[str] = Counter()
+        self.sizes: Counter[int] = Counter()
+
+    def see(self, batch: Batch) -> None:
+        for record in batch.records:
+            self.labels.update(record.entity_types if record.words else record.class_names)
+        self.sizes.update(map(len, batch.texts))
+
+    def findings(self, splits: Splits) -> Sequence[Finding]:
+        return ()
+
+    @property
+    def characters(self) -> int:
+        return sum(size * rows for size, rows in self.sizes.items())
 
 
 def _as_seen(
@@ -266,19 +280,33 @@ def _plain_sizes(splits: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str
     return found
 
 
-def _lengths(sizes: Mapping[str, Sequence[int]], unit: str) -> dict[str, Any]:
+def _lengths(sizes: Mapping[int, int], unit: str) -> dict[str, Any]:
+    """What the lengths of rows are like; `sizes` has the rows of each length."""
     import numpy as np
 
-    values = np.concatenate([np.asarray(part, dtype=np.uint32) for part in sizes.values()])
-    if not len(values):
+    if not sizes:
         return {"unit": unit}
-    step = max(1, -(-int(values.max()) // _BINS))
-    counts, edges = np.histogram(values, bins=np.arange(0, int(values.max()) + step + 1, step))
+    values = np.array(sorted(sizes), dtype=np.int64)
+    rows = np.array([sizes[size] for size in values.tolist()], dtype=np.int64)
+    longest = int(values[-1])
+    step = max(1, -(-longest // _BINS))
+    edges = np.arange(0, longest + step + 1, step)
+    counts, _ = np.histogram(values, bins=edges, weights=rows)
     return {
         "unit": unit,
-        "min": int(values.min()),
-        "median": int(np.median(values)),
-        "p95": int(np.percentile(values, 95)),
-        "max": int(values.max()),
+        "min": int(values[0]),
+        "median": int(_quantile(values, rows, 0.5)),
+        "p95": int(_quantile(values, rows, 0.95)),
+        "max": longest,
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
     }
+
+
+def _quantile(values: NDArray[np.int64], rows: NDArray[np.int64], share: float) -> float:
+    """As `numpy.quantile` of all rows, between the two rows that are nearest."""
+    import numpy as np
+
+    behind = np.cumsum(rows)
+    place = share * (behind[-1] - 1)
+    low, high = values[np.searchsorted(behind, [int(place), -int(-place // 1)], side="right")]
+    return float(low + (high - low) * (place % 1))

@@ -1,21 +1,21 @@
-"""Checks of rows by themselves: empty and damaged texts, labels, numbers of rows, lengths."""
+"""Checks of rows by themselves: empty and damaged texts, numbers, lengths."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from tunewright.data import label_checks
 from tunewright.data.finding import (
     Finding,
     Places,
     counted,
-    listed,
     row_findings,
     show_rows,
     shown,
 )
 from tunewright.data.records import Record, Splits, Task
+from tunewright.data.survey import Asked, Batch, Look, found_by
 
 ENOUGH_ROWS = (
     (1e9, 500, 1_000, 5_000),
@@ -27,9 +27,6 @@ they do well. The usual recommendation for supervised tuning; tasks differ."""
 _REMOVE = "Complete them, or take them out with --fix OUT."
 FEWEST_HELD_OUT = 100
 """Held-out rows below which an interval around a score is wider than most differences."""
-FEWEST_OF_A_LABEL = 10
-SKEWED = 10
-"""Times the most frequent label outnumbers the rarest."""
 
 MOJIBAKE = re.compile(
     "\ufffd"
@@ -47,172 +44,102 @@ MARKUP = re.compile(
 )
 
 
-def _places(splits: Splits, *wanted: Callable[[Record], bool]) -> list[Places]:
-    """For each question, the rows where the answer is yes; all are asked in one pass."""
-    found = [Places() for _ in wanted]
-    for name, part in splits.items():
-        for index, record in enumerate(part):
-            for places, asked in zip(found, wanted, strict=True):
-                if asked(record):
-                    places.add(name, index)
-    return found
-
-
-def check_empty(splits: Splits) -> Iterator[Finding]:
+def check_empty(splits: Splits) -> list[Finding]:
     """Rows without words."""
-    instruction = splits.task is Task.INSTRUCTION
-    blank, lacking, mute, unasked = _places(
-        splits,
-        lambda r: not r.messages and not r.text.strip(),
-        lambda r: r.text_pair is not None and not r.text_pair.strip(),
-        lambda r: instruction and any(m.train and not m.content.strip() for m in r.messages),
-        lambda r: instruction and _asks_nothing(r),
-    )
-    yield from row_findings("empty.text", "error", splits, blank, "{rows} {have} no text.", _REMOVE)
-    yield from row_findings(
-        "empty.pair",
-        "error",
-        splits,
-        lacking,
-        "{rows} {have} no second text.",
-        _REMOVE,
-    )
-    yield from row_findings(
-        "empty.answer",
-        "error",
-        splits,
-        mute,
-        "{rows} {have} an empty answer, which teaches the model to say nothing.",
-        _REMOVE,
-    )
-    yield from row_findings(
-        "empty.prompt",
-        "warning",
-        splits,
-        unasked,
-        "{rows} {have} an answer to an empty prompt.",
-        "Remove or complete them.",
-    )
+    return found_by(_Empty(splits.task), splits)
+
+
+class _Empty(Asked):
+    """Rows without words."""
+
+    def __init__(self, task: Task) -> None:
+        questions: list[Callable[[Record, str], bool]] = [
+            lambda r, _: not r.messages and not r.text.strip(),
+            lambda r, _: r.text_pair is not None and not r.text_pair.strip(),
+        ]
+        if task is Task.INSTRUCTION:
+            questions += [
+                lambda r, _: any(m.train and not m.content.strip() for m in r.messages),
+                lambda r, _: _asks_nothing(r),
+            ]
+        super().__init__(*questions)
+
+    def findings(self, splits: Splits) -> Iterator[Finding]:
+        blank, lacking, mute, unasked = (*self.places, Places(), Places())[:4]
+        yield from row_findings(
+            "empty.text", "error", splits, blank, "{rows} {have} no text.", _REMOVE
+        )
+        yield from row_findings(
+            "empty.pair",
+            "error",
+            splits,
+            lacking,
+            "{rows} {have} no second text.",
+            _REMOVE,
+        )
+        yield from row_findings(
+            "empty.answer",
+            "error",
+            splits,
+            mute,
+            "{rows} {have} an empty answer, which teaches the model to say nothing.",
+            _REMOVE,
+        )
+        yield from row_findings(
+            "empty.prompt",
+            "warning",
+            splits,
+            unasked,
+            "{rows} {have} an answer to an empty prompt.",
+            "Remove or complete them.",
+        )
 
 
 def _asks_nothing(record: Record) -> bool:
     return not any(m.content.strip() for m in record.messages if m.role in ("user", "tool"))
 
 
-def check_constant(splits: Splits) -> Iterator[Finding]:
+class _Constant:
     """Columns that say the same in every row."""
-    rows = sum(len(part) for _, part in splits.items())
-    records = (record for _, part in splits.items() for record in part)
-    first = next(records, None)
-    if first is None or rows < 2:
-        return
-    text, same_text = first.plain_text, True
-    same = {column: repr(value) for column, value in first.meta.items()}
-    for record in records:
-        same_text = same_text and record.plain_text == text
-        for column in [c for c, value in same.items() if repr(record.meta.get(c)) != value]:
-            del same[column]
-        if not same and not same_text:
+
+    def __init__(self) -> None:
+        self._first: Record | None = None
+        self._same_text = True
+        self._same: dict[str, str] = {}
+
+    def see(self, batch: Batch) -> None:
+        if self._first is None:
+            self._first = batch.records[0]
+            self._same = {column: repr(value) for column, value in self._first.meta.items()}
+        if self._same_text:
+            text = self._first.plain_text
+            self._same_text = all(other == text for other in batch.texts)
+        for column, value in [*self._same.items()]:
+            if any(repr(record.meta.get(column)) != value for record in batch.records):
+                del self._same[column]
+
+    def findings(self, splits: Splits) -> Iterator[Finding]:
+        rows = sum(len(part) for _, part in splits.items())
+        if self._first is None or rows < 2:
             return
-    if same_text:
-        yield Finding(
-            "constant.column",
-            "error",
-            rows,
-            f"All {counted(rows, 'row')} have the same text.",
-            "Map the column that differs from row to row: columns={text: COLUMN}.",
-            show_rows(splits, [("train", 0)] if len(splits.train) else []),
-        )
-    for column in sorted(same):
-        yield Finding(
-            "constant.column",
-            "info",
-            rows,
-            f"The unused column {column!r} has the same value in every row: "
-            f"{shown(str(first.meta[column]), 60)!r}.",
-            "Nothing needs doing; it can be left out.",
-        )
-
-
-def check_labels(splits: Splits) -> Iterator[Finding]:
-    """Labels that cannot be learned or predicted."""
-    if splits.task is Task.REGRESSION:
-        yield from _check_numbers(splits)
-    if splits.task not in (Task.CLASSIFICATION, Task.MULTILABEL) or not len(splits.train):
-        return
-    counts = Counter(label for record in splits.train for label in record.class_names)
-    if splits.task is Task.CLASSIFICATION and len(counts) == 1:
-        yield Finding(
-            "label.single",
-            "error",
-            len(splits.train),
-            f"All training rows have the label {listed(list(counts))}.",
-            "Classification needs at least two labels. Check the label column.",
-        )
-    yield from _check_unseen(splits, counts)
-    rare = {label for label, count in counts.items() if count < FEWEST_OF_A_LABEL}
-    places = Places()
-    for index, record in enumerate(splits.train if rare else ()):
-        if rare & {*record.class_names}:
-            places.add("train", index)
-    names = sorted(rare, key=lambda label: (counts[label], label))
-    yield from row_findings(
-        "label.rare",
-        "warning",
-        splits,
-        places,
-        f"{counted(len(rare), 'label has', 'labels have')} fewer than {FEWEST_OF_A_LABEL} training "
-        f"rows: {listed(names)}, in {{rows}}.",
-        "Collect more rows of them, or merge them with a similar label.",
-    )
-    yield from _check_balance(splits, counts)
-
-
-def _check_unseen(splits: Splits, counts: Mapping[str, int]) -> Iterator[Finding]:
-    unseen = Places()
-    names: set[str] = set()
-    for part in ("validation", "test"):
-        for index, record in enumerate(dict(splits.items())[part]):
-            if not {*record.class_names} <= counts.keys():
-                unseen.add(part, index)
-                names.update(record.class_names)
-    yield from row_findings(
-        "label.unseen",
-        "error",
-        splits,
-        unseen,
-        "{rows} held out {have} labels that train lacks: "
-        f"{listed(sorted(names - counts.keys()))}. No model could predict them.",
-        "Add such rows to train, correct the labels, or leave those rows out.",
-    )
-
-
-def _check_balance(splits: Splits, counts: Counter[str]) -> Iterator[Finding]:
-    if len(counts) < 2:
-        return
-    most, least = counts.most_common()[0], counts.most_common()[-1]
-    if most[1] >= SKEWED * least[1]:
-        yield Finding(
-            "balance.skewed",
-            "warning",
-            least[1],
-            f"The label {most[0]!r} has {counted(most[1], 'training row')}, {least[0]!r} has "
-            f"{least[1]:,}: {most[1] / least[1]:.0f} times fewer.",
-            "Judge by macro-F1, not by accuracy; collect more rows of the rare labels, or let each "
-            "label count alike with data.balance: weights.",
-        )
-
-
-def _check_numbers(splits: Splits) -> Iterator[Finding]:
-    values = [record.label for record in splits.train if isinstance(record.label, float)]
-    if len(values) > 1 and len(set(values)) == 1:
-        yield Finding(
-            "label.single",
-            "error",
-            len(values),
-            f"All training rows have the number {values[0]:g}.",
-            "There is nothing to learn from a constant. Check the label column.",
-        )
+        if self._same_text:
+            yield Finding(
+                "constant.column",
+                "error",
+                rows,
+                f"All {counted(rows, 'row')} have the same text.",
+                "Map the column that differs from row to row: columns={text: COLUMN}.",
+                show_rows(splits, [("train", 0)] if len(splits.train) else []),
+            )
+        for column in sorted(self._same):
+            yield Finding(
+                "constant.column",
+                "info",
+                rows,
+                f"The unused column {column!r} has the same value in every row: "
+                f"{shown(str(self._first.meta[column]), 60)!r}.",
+                "Nothing needs doing; it can be left out.",
+            )
 
 
 def check_quantity(splits: Splits, parameters: int | None = None) -> Iterator[Finding]:
@@ -260,39 +187,43 @@ def _size(parameters: int) -> str:
     return f"A model of {max(1, round(parameters / 1e6)):,} million weights"
 
 
-def check_encoding(splits: Splits) -> Iterator[Finding]:
+class _Encoding(Asked):
     """Texts that were damaged on their way."""
-    damaged, control, markup = _places(
-        splits,
-        lambda r: bool(MOJIBAKE.search(r.plain_text)),
-        lambda r: bool(CONTROL.search(r.plain_text)),
-        lambda r: bool(MARKUP.search(r.plain_text)),
-    )
-    yield from row_findings(
-        "encoding.damage",
-        "warning",
-        splits,
-        damaged,
-        "{rows} {have} characters that were read in the wrong encoding, such as "
-        "\u201c\u00c3\u00a9\u201d for \u201c\u00e9\u201d, or the replacement character \ufffd.",
-        "Save the source as UTF-8 and read it again, or repair what can be with --fix OUT.",
-    )
-    yield from row_findings(
-        "encoding.control",
-        "warning",
-        splits,
-        control,
-        "{rows} {have} control characters, which no reader sees.",
-        "Take them out with --fix OUT.",
-    )
-    yield from row_findings(
-        "markup.html",
-        "info",
-        splits,
-        markup,
-        "{rows} {have} HTML tags or entities such as &amp;.",
-        "Clean them unless the model will see such text when it is used.",
-    )
+
+    def __init__(self) -> None:
+        super().__init__(
+            lambda _, text: not text.isascii() and MOJIBAKE.search(text) is not None,
+            lambda _, text: not text.isprintable() and CONTROL.search(text) is not None,
+            lambda _, text: ("<" in text or "&" in text) and MARKUP.search(text) is not None,
+        )
+
+    def findings(self, splits: Splits) -> Iterator[Finding]:
+        damaged, control, markup = self.places
+        yield from row_findings(
+            "encoding.damage",
+            "warning",
+            splits,
+            damaged,
+            "{rows} {have} characters that were read in the wrong encoding, such as "
+            "\u201c\u00c3\u00a9\u201d for \u201c\u00e9\u201d, or the replacement character \ufffd.",
+            "Save the source as UTF-8 and read it again, or repair what can be with --fix OUT.",
+        )
+        yield from row_findings(
+            "encoding.control",
+            "warning",
+            splits,
+            control,
+            "{rows} {have} control characters, which no reader sees.",
+            "Take them out with --fix OUT.",
+        )
+        yield from row_findings(
+            "markup.html",
+            "info",
+            splits,
+            markup,
+            "{rows} {have} HTML tags or entities such as &amp;.",
+            "Clean them unless the model will see such text when it is used.",
+        )
 
 
 def over_length(
@@ -333,9 +264,6 @@ def over_length(
     )
 
 
-CHECKS: tuple[Callable[[Splits], Iterator[Finding]], ...] = (
-    check_empty,
-    check_constant,
-    check_labels,
-    check_encoding,
-)
+def looks(task: Task) -> list[Look]:
+    """All checks of this module that see every row, and those of labels."""
+    return [_Empty(task), _Constant(), label_checks.Labels(task), _Encoding()]

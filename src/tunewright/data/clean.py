@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tunewright.data.audit import as_splits
-from tunewright.data.checks import CONTROL, MARKUP, MOJIBAKE, check_empty, check_labels
+from tunewright.data.checks import CONTROL, MARKUP, MOJIBAKE, check_empty
 from tunewright.data.copies import check_copies
 from tunewright.data.finding import Place
+from tunewright.data.label_checks import check_labels
 from tunewright.data.personal import mask_personal
 from tunewright.data.records import Dataset, Record, Splits
 from tunewright.data.tag_checks import check_tags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,9 @@ _OWN_FIELDS = ("text", "text_pair", "label", "labels", "messages", "tokens", "ta
 _SHOWN_FAULTS = 3
 ANSWER_MARKER = "Answer: "
 """What stands before the answer where reasoning leads to it."""
+
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class _RowFault(Exception):  # noqa: N818 - private, always turned into a DataError
@@ -75,15 +79,13 @@ def _record(row: Mapping[str, Any], number: int, detection: Detection, table: Ta
     columns = detection.columns
     made = _CONVERTERS[detection.task](row, detection, table)
     used = columns.values()
-    meta = {
-        (f"{key}_column" if key in _OWN_FIELDS else key): value
-        for key, value in row.items()
-        if key not in used and value is not None
-    }
-    group = row.get(columns.get("group", ""))
-    if group is not None:
+    meta = {}
+    for key, value in row.items():
+        if value is not None and key not in used:
+            meta[f"{key}_column" if key in _OWN_FIELDS else key] = value
+    if "group" in columns and (group := row.get(columns["group"])) is not None:
         meta["group"] = group
-    answers = row.get(columns.get("completion", ""))
+    answers = row.get(columns["completion"]) if "completion" in columns else None
     if isinstance(answers, list) and not is_conversation(answers):
         meta["references"] = answers
     return Record(**made, source=table.source, row=number, meta=meta)
@@ -110,6 +112,8 @@ def _class_name(row: Mapping[str, Any], detection: Detection, table: Table) -> L
 
 
 def _one_class(value: Any, column: str, table: Table) -> str:
+    if isinstance(value, str):
+        return value.strip()
     names = table.classes.get(column)
     if names and isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(names):
@@ -119,8 +123,8 @@ def _one_class(value: Any, column: str, table: Table) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    if isinstance(value, int | float | str):
-        return str(value).strip()
+    if isinstance(value, int | float):
+        return str(value)
     raise _RowFault(f"column {column!r} has {_kind(value)} where a label is expected")
 
 
@@ -313,7 +317,7 @@ def _text(row: Mapping[str, Any], column: str) -> str:
 
 def _whole(text: str) -> str:
     """Join split surrogate pairs; a lone half, which no file can hold, becomes U+FFFD."""
-    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
+    if text.isascii() or not _HALF.search(text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -14,17 +12,15 @@ from tunewright.data.augment import PARENT
 from tunewright.data.duplicates import near_pairs, normal_text
 from tunewright.data.finding import (
     EXAMPLES,
-    PARTS,
     Finding,
-    Place,
     Places,
     counted,
-    record_at,
-    show_row,
     shown,
 )
 from tunewright.data.records import Record, Splits, Task
-from tunewright.data.row_groups import Groups, groups_of, key_of
+from tunewright.data.row_groups import groups_of, key_of, keys_of
+from tunewright.data.row_keys import Rows, first_of_their_text
+from tunewright.data.survey import Batch, found_by
 from tunewright.data.tags import spans
 
 if TYPE_CHECKING:
@@ -34,6 +30,9 @@ if TYPE_CHECKING:
 NEAR_ROWS, HELD_OUT_ROWS = 10_000, 5_000
 """Rows of a data set on disk among which near copies are looked for, and held-out rows that are
 compared with all training rows."""
+NEAR_CHARACTERS = 5_000_000
+"""Characters that so many rows on disk have at most, or fewer are taken: near copies of each
+character take some 70 bytes of memory to find."""
 _CHAIN, _CHAIN_SHARE = 10, 0.01
 """Rows, or share of all rows, above which near copies chain up: a split does not keep such chains
 together either."""
@@ -41,57 +40,6 @@ _FIXED = ("leakage.exact", "leakage.near")
 """Leaks that `tunewright check --fix` takes out."""
 _SHORTEST_PROMPT = 20
 """Characters from which a prompt that two parts share is no coincidence."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """All rows of all parts in one order, train first.
-
-    Attributes:
-        splits: the parts.
-        starts: row at which each part begins, and the number of all rows.
-        same: rows whose texts are equal.
-        labels, prompts, groups: what each row says there, as a key; empty where nothing does.
-        heads: rows that are the first of their text.
-    """
-
-    splits: Splits
-    starts: Sequence[int]
-    same: Groups
-    labels: array[int]
-    prompts: array[int]
-    groups: array[int]
-    heads: NDArray[np.int64]
-
-    def part(self, row: int) -> str:
-        return PARTS[bisect_right(self.starts, row, hi=len(PARTS)) - 1]
-
-    def place(self, row: int) -> Place:
-        part = self.part(row)
-        return part, row - self.starts[PARTS.index(part)]
-
-    def places(self, rows: Iterable[int]) -> Places:
-        return Places(map(self.place, rows))
-
-    def record(self, row: int) -> Record:
-        return record_at(self.splits, self.place(row))
-
-    def source(self, row: int) -> str:
-        """Where a row was read."""
-        return self.record(row).source
-
-    def texts(self, rows: NDArray[np.int64]) -> list[str]:
-        """Texts of rows that are in order."""
-        found = []
-        for number, (_, part) in enumerate(self.splits.items()):
-            first, end = self.starts[number], self.starts[number + 1]
-            mine = rows[(rows >= first) & (rows < end)] - first
-            found += [record.plain_text for record in part.select(mine)]
-        return found
-
-    def show_pair(self, first: int, second: int) -> str:
-        left, right = (show_row(self.splits, self.place(row)) for row in (first, second))
-        return f"{left} / {right}"
 
 
 def check_copies(splits: Splits, *, cut_here: bool = False) -> list[Finding]:
@@ -105,53 +53,90 @@ def check_copies(splits: Splits, *, cut_here: bool = False) -> list[Finding]:
         cut_here: parts that come from one source were cut by `tunewright.data.split`, which keeps
             near copies together unless they form long chains: those that it left apart are chains.
     """
-    rows = _rows(splits)
-    pairs = _near_pairs(rows)
-    found = [*_exact_duplicates(rows), *_exact_leakage(rows)]
-    found += [*_near_duplicates(rows, pairs), *_near_leakage(rows, pairs, cut_here)]
-    found += [*_contradictions(rows), *_prompt_leakage(rows), *_group_leakage(rows)]
-    return found
+    look = Copies(splits, cut_here=cut_here)
+    return found_by(look, splits)
 
 
-def _rows(splits: Splits) -> _Rows:
-    import numpy as np
+class Copies:
+    """Exact and near copies; see `check_copies`.
 
-    texts, labels, prompts, groups = array("Q"), array("Q"), array("Q"), array("Q")
-    labelled = splits.task in (Task.CLASSIFICATION, Task.MULTILABEL, Task.TOKEN_CLASSIFICATION)
-    asks = splits.task is Task.INSTRUCTION
-    for _, part in splits.items():
-        for row, record in enumerate(part, start=len(texts)):
-            texts.append(key_of(normal_text(record.plain_text)))
-            if labelled:
-                labels.append(key_of(_label_key(record)))
-            if asks:
-                prompts.append(key_of(prompt_of(record)))
+    Args:
+        splits: the rows.
+        cut_here: parts that come from one source were cut by `tunewright.data.split`.
+    """
+
+    def __init__(self, splits: Splits, *, cut_here: bool = False) -> None:
+        self._cut_here = cut_here
+        tasks = (Task.CLASSIFICATION, Task.MULTILABEL, Task.TOKEN_CLASSIFICATION)
+        self._labelled = splits.task in tasks
+        self._parted = sum(len(part) > 0 for _, part in splits.items()) > 1
+        self._asks = self._parted and splits.task is Task.INSTRUCTION
+        self._texts, self._labels = array("Q"), array("I")
+        self._prompts, self._groups = array("Q"), array("Q")
+        self._characters = 0
+
+    def see(self, batch: Batch) -> None:
+        """Keep the keys of the rows."""
+        if self._parted:
+            self._keep_groups(batch)
+        self._characters += sum(map(len, batch.texts))
+        self._texts.frombytes(keys_of(map(normal_text, batch.texts)))
+        if self._labelled:
+            self._labels.extend(key_of(_label_key(r)) & 0xFFFFFFFF for r in batch.records)
+        if self._asks:
+            self._prompts.frombytes(keys_of(map(prompt_of, batch.records)))
+
+    def _keep_groups(self, batch: Batch) -> None:
+        for row, record in enumerate(batch.records, start=len(self._texts)):
             group = record.meta.get("group")
             if group is not None and group != "":
-                groups.frombytes(bytes(8 * (row - len(groups))))
-                groups.append(key_of(str(group)))
-    same = groups_of(texts)
-    first = np.frombuffer(texts, dtype=np.uint64) != 0
-    first[same.later] = False
-    starts = [0, *accumulate(len(part) for _, part in splits.items())]
-    return _Rows(splits, starts, same, labels, prompts, groups, np.flatnonzero(first))
+                self._groups.frombytes(bytes(8 * (row - len(self._groups))))
+                self._groups.append(key_of(str(group)))
+
+    def findings(self, splits: Splits) -> Iterator[Finding]:
+        """What was found, when every row was seen. The keys of texts are gone then."""
+        rows = self._rows(splits)
+        pairs = _near_pairs(rows)
+        yield from _exact_duplicates(rows)
+        yield from _exact_leakage(rows)
+        yield from _near_duplicates(rows, pairs)
+        yield from _near_leakage(rows, pairs, self._cut_here)
+        yield from _contradictions(rows)
+        yield from _prompt_leakage(rows)
+        yield from _group_leakage(rows)
+
+    def _rows(self, splits: Splits) -> Rows:
+        same = groups_of(self._texts)
+        heads = first_of_their_text(self._texts, same)
+        near = near_rows(len(self._texts), self._characters)
+        self._texts = array("Q")
+        starts = [0, *accumulate(len(part) for _, part in splits.items())]
+        keys = self._labels, self._prompts, self._groups
+        return Rows(splits, starts, same, *keys, heads, near)
 
 
-def _near_pairs(rows: _Rows) -> list[tuple[int, int]]:
+def near_rows(rows: int, characters: int) -> int:
+    """Rows on disk among which near copies are looked for at one go."""
+    return max(2, min(NEAR_ROWS, NEAR_CHARACTERS * rows // max(characters, 1)))
+
+
+def _near_pairs(rows: Rows) -> list[tuple[int, int]]:
     """Pairs of rows with nearly the same text, each the first of its text."""
+    import numpy as np
+
     heads = rows.heads
     on_disk = any(part.on_disk for _, part in rows.splits.items())
-    if not on_disk or len(heads) <= NEAR_ROWS:
+    if not on_disk or len(heads) <= rows.near:
         return _pairs_among(rows, heads)
-    found = set(_pairs_among(rows, _some(heads, NEAR_ROWS)))
-    held_out = _some(heads[heads >= rows.starts[1]], HELD_OUT_ROWS)
-    trained = heads[heads < rows.starts[1]]
-    for first in range(0, len(trained) if len(held_out) else 0, NEAR_ROWS):
-        found.update(_pairs_among(rows, trained[first : first + NEAR_ROWS], held_out))
+    found = set(_pairs_among(rows, _some(heads, rows.near)))
+    trained, held_out = np.split(heads, [np.searchsorted(heads, rows.starts[1])])
+    held_out = _some(held_out, min(HELD_OUT_ROWS, rows.near))
+    for first in range(0, len(trained) if len(held_out) else 0, rows.near):
+        found.update(_pairs_among(rows, trained[first : first + rows.near], held_out))
     return sorted(found)
 
 
-def _some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def _some(rows: NDArray[np.uint32], most: int) -> NDArray[np.uint32]:
     """At most so many of the rows, drawn at random, in order."""
     import numpy as np
 
@@ -161,7 +146,7 @@ def _some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 
 def _pairs_among(
-    rows: _Rows, first: NDArray[np.int64], behind: NDArray[np.int64] | None = None
+    rows: Rows, first: NDArray[np.uint32], behind: NDArray[np.uint32] | None = None
 ) -> list[tuple[int, int]]:
     """Near copies among some rows; with `behind`, only those that end there."""
     import numpy as np
@@ -173,7 +158,7 @@ def _pairs_among(
     return list(zip(every[near.left][wanted].tolist(), right[wanted].tolist(), strict=True))
 
 
-def _exact_duplicates(rows: _Rows) -> Iterator[Finding]:
+def _exact_duplicates(rows: Rows) -> Iterator[Finding]:
     extra = Places()
     examples: list[str] = []
     for group in rows.same:
@@ -199,7 +184,7 @@ def _exact_duplicates(rows: _Rows) -> Iterator[Finding]:
         )
 
 
-def _near_duplicates(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+def _near_duplicates(rows: Rows, pairs: Sequence[tuple[int, int]]) -> Iterator[Finding]:
     extra: dict[int, int] = {}
     for first, second in pairs:
         if rows.part(first) == rows.part(second) and second not in extra:
@@ -219,10 +204,10 @@ def _near_duplicates(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> Iterator[
         )
 
 
-def _exact_leakage(rows: _Rows) -> Iterator[Finding]:
-    leaked = array("q")
-    early = array("q")
-    for group in rows.same:
+def _exact_leakage(rows: Rows) -> Iterator[Finding]:
+    leaked = array("I")
+    early = array("I")
+    for group in rows.same if rows.parted else ():
         for row in group[1:]:
             if rows.part(row) != rows.part(group[0]):
                 leaked.append(row)
@@ -231,7 +216,7 @@ def _exact_leakage(rows: _Rows) -> Iterator[Finding]:
 
 
 def _near_leakage(
-    rows: _Rows, pairs: Sequence[tuple[int, int]], cut_here: bool
+    rows: Rows, pairs: Sequence[tuple[int, int]], cut_here: bool
 ) -> Iterator[Finding]:
     chains = _chains(rows, pairs)
     leaked: dict[int, int] = {}
@@ -249,7 +234,7 @@ def _near_leakage(
     yield from _alike(rows, {late: early for late, early in alike.items() if late not in leaked})
 
 
-def _chains(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> set[int]:
+def _chains(rows: Rows, pairs: Sequence[tuple[int, int]]) -> set[int]:
     """Groups of rows that near copies tie into chains too long to be copies of one text."""
     parent: dict[int, int] = {}
 
@@ -269,7 +254,7 @@ def _chains(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> set[int]:
     return {group for group in parent if sizes[root(group)] > longest}
 
 
-def _alike(rows: _Rows, alike: dict[int, int]) -> Iterator[Finding]:
+def _alike(rows: Rows, alike: dict[int, int]) -> Iterator[Finding]:
     if alike:
         yield Finding(
             "leakage.alike",
@@ -285,7 +270,7 @@ def _alike(rows: _Rows, alike: dict[int, int]) -> Iterator[Finding]:
 
 
 def _leakage(
-    rows: _Rows, name: str, leaked: Sequence[int], early: Sequence[int], relation: str
+    rows: Rows, name: str, leaked: Sequence[int], early: Sequence[int], relation: str
 ) -> Iterator[Finding]:
     """A finding about held-out rows that earlier ones, of another part, give away."""
     if not leaked:
@@ -307,7 +292,7 @@ def _leakage(
     )
 
 
-def _contradictions(rows: _Rows) -> Iterator[Finding]:
+def _contradictions(rows: Rows) -> Iterator[Finding]:
     places = Places()
     examples: list[str] = []
     texts = 0
@@ -346,7 +331,7 @@ def _label_key(record: Record) -> str:
     return repr(record.label)
 
 
-def _prompt_leakage(rows: _Rows) -> Iterator[Finding]:
+def _prompt_leakage(rows: Rows) -> Iterator[Finding]:
     """Prompts of held-out rows that train answers, in other words."""
     exact = bytearray(rows.starts[-1])
     for row in rows.same.later if rows.prompts else ():
@@ -356,7 +341,7 @@ def _prompt_leakage(rows: _Rows) -> Iterator[Finding]:
 
 
 def _in_other_parts(
-    rows: _Rows, keys: array[int], without: bytearray | None = None
+    rows: Rows, keys: array[int], without: bytearray | None = None
 ) -> tuple[Sequence[int], Sequence[int]]:
     """Rows, in order, with the key of a row of an earlier part, and that row of each."""
     leaked: list[tuple[int, int]] = []
@@ -379,7 +364,7 @@ def prompt_of(record: Record) -> str:
     return prompt if len(prompt) >= _SHORTEST_PROMPT else ""
 
 
-def _group_leakage(rows: _Rows) -> Iterator[Finding]:
+def _group_leakage(rows: Rows) -> Iterator[Finding]:
     """Groups (users, documents) that are in more than one part."""
     leaked, early = _in_other_parts(rows, rows.groups)
     yield from _leakage(rows, "leakage.group", leaked, early, "the same group as a row of")

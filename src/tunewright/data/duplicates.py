@@ -50,6 +50,8 @@ _LIGHTEST, _HEAVIEST = 0.05, 3.0
 """Bounds of a gram's weight: above, so that one misspelt word does not outweigh the rest."""
 _BLOCK, _AT_ONCE = 1 << 12, 13
 """Ids in a block, and places of a signature worked out in one pass: `_AT_ONCE` divides them."""
+_COMPARED = 4_000_000
+"""Grams of the texts that are compared in one pass, on average: each takes some 30 bytes."""
 _NOT_WORD = re.compile(r"[\W_]+")
 _ASCII_WORDS = "".join(chr(c).lower() if chr(c).isalnum() else " " for c in range(128))
 """ASCII letters in one case, and a space for what is in no word: `_NOT_WORD` without the regex."""
@@ -334,8 +336,9 @@ def _similarities(
     sets = csr_array((ones, grams.ids, grams.starts), shape=shape)
     totals = sets @ grams.weights.astype(np.float64)
     found = np.zeros(len(left))
-    for first in range(0, len(left), 50_000):
-        part = slice(first, first + 50_000)
+    step = max(1, _COMPARED * shape[0] // len(grams.ids))
+    for first in range(0, len(left), step):
+        part = slice(first, first + step)
         shared = sets[left[part]].multiply(sets[right[part]]) @ grams.weights.astype(np.float64)
         found[part] = shared / (totals[left[part]] + totals[right[part]] - shared)
     return found

@@ -99,7 +99,7 @@ def find_personal(text: str) -> list[Found]:
         Pieces of the kinds `secret`, `email`, `iban`, `card`, `id`, `phone`, `ip` and `name`.
     """
     named = any(word in text for word in _MAYBE_NAMED)
-    other = _MAYBE.search(text) is not None
+    other = _has_mark(text) and _MAYBE.search(text) is not None
     if not (named or other):
         return []
     pieces: list[Found] = []
@@ -183,6 +183,18 @@ _MAYBE_NAMED = (
     "Mr", "Ms", "Mx", "Dr", "Prof", "name", "Name", "egards,", "wishes,", "incerely,", "ours ",
 )  # fmt: skip
 """One of these stands before every name."""
+_MARKS = ("@", "://", "-", "_", "AKIA", "ASIA", "AIza", "eyJ")
+_NUMERAL = re.compile(r"\d")
+
+
+def _has_mark(text: str) -> bool:
+    """Whether there is a digit or another thing without which `_MAYBE` finds nothing.
+
+    Plain searches are many times as fast as a pattern with alternatives.
+    """
+    return any(mark in text for mark in _MARKS) or _NUMERAL.search(text) is not None
+
+
 _KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("secret", re.compile(_SECRET, re.VERBOSE), _any),
     ("email", re.compile(_EMAIL, re.VERBOSE), _any),

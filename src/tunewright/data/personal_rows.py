@@ -11,39 +11,48 @@ from collections.abc import Iterator, Sequence
 from tunewright.data.finding import EXAMPLES, Finding, Place, Places, counted, record_at, shown
 from tunewright.data.personal import find_personal, mask_personal
 from tunewright.data.records import Splits
+from tunewright.data.survey import Batch
 
 
-def check_personal(splits: Splits) -> Iterator[Finding]:
+class Personal:
     """Personal data and secrets, which a model may learn by heart. Examples are masked."""
-    secret, personal = Places(), Places()
-    kinds: Counter[str] = Counter()
-    for name, part in splits.items():
-        for index, record in enumerate(part):
-            found = {piece.kind for piece in find_personal(record.plain_text)}
+
+    def __init__(self) -> None:
+        self._secret, self._personal = Places(), Places()
+        self._kinds: Counter[str] = Counter()
+
+    def see(self, batch: Batch) -> None:
+        """Look for them in each text."""
+        for index, text in enumerate(batch.texts, start=batch.start):
+            found = {piece.kind for piece in find_personal(text)}
             if "secret" in found:
-                secret.add(name, index)
+                self._secret.add(batch.part, index)
             if found - {"secret"}:
-                personal.add(name, index)
-                kinds.update(found - {"secret"})
-    if secret:
-        yield _masked_finding(
-            "secret.key",
-            splits,
-            secret,
-            f"{counted(len(secret), 'row holds', 'rows hold')} what looks like a password or a key "
-            "of a service.",
-            "Revoke it if it is real, and mask it with --fix OUT --mask.",
-        )
-    if personal:
-        each = ", ".join(f"{kind} in {kinds[kind]:,}" for kind in sorted(kinds))
-        yield _masked_finding(
-            "personal.data",
-            splits,
-            personal,
-            f"{counted(len(personal), 'row holds', 'rows hold')} personal data ({each}), which a "
-            "model may learn by heart and repeat.",
-            "Mask it with --fix OUT --mask, unless the model needs it.",
-        )
+                self._personal.add(batch.part, index)
+                self._kinds.update(found - {"secret"})
+
+    def findings(self, splits: Splits) -> Iterator[Finding]:
+        """What was found, when every row was seen."""
+        secret, personal, kinds = self._secret, self._personal, self._kinds
+        if secret:
+            yield _masked_finding(
+                "secret.key",
+                splits,
+                secret,
+                f"{counted(len(secret), 'row holds', 'rows hold')} what looks like a password or "
+                "a key of a service.",
+                "Revoke it if it is real, and mask it with --fix OUT --mask.",
+            )
+        if personal:
+            each = ", ".join(f"{kind} in {kinds[kind]:,}" for kind in sorted(kinds))
+            yield _masked_finding(
+                "personal.data",
+                splits,
+                personal,
+                f"{counted(len(personal), 'row holds', 'rows hold')} personal data ({each}), "
+                "which a model may learn by heart and repeat.",
+                "Mask it with --fix OUT --mask, unless the model needs it.",
+            )
 
 
 def _masked_finding(

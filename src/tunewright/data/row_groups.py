@@ -7,14 +7,21 @@ does not know what the rows are equal in.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+_NONE = bytes(8)
+_BLOCK = 1 << 20
+_SLICES = 32
+_AT_ONCE = 1 << 14
 
 
 def key_of(text: str) -> int:
@@ -25,6 +32,14 @@ def key_of(text: str) -> int:
     return int.from_bytes(found, "little") or 1
 
 
+def keys_of(texts: Iterable[str]) -> bytes:
+    """The hashes of texts, 8 bytes each, for an array of typecode `Q`."""
+    return b"".join(
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() if text else _NONE
+        for text in texts
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Groups:
     """Rows that are equal to another one, group by group.
@@ -33,24 +48,30 @@ class Groups:
         rows: [m] of all groups, those of one beside each other and in order; the group whose first
             row comes first is the first.
         starts: [g + 1] where each group begins in `rows`.
+        heads: [g] the first row of each group.
     """
 
-    rows: NDArray[np.int64]
+    rows: NDArray[np.uint32]
     starts: NDArray[np.int64]
+    heads: NDArray[np.uint32]
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self.heads)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for group in range(len(self)):
-            yield self.group(group)
+        for first in range(0, len(self), _AT_ONCE):
+            starts = self.starts[first : first + _AT_ONCE + 1]
+            rows = self.rows[starts[0] : starts[-1]].tolist()
+            for start, end in pairwise((starts - starts[0]).tolist()):
+                yield rows[start:end]
 
     def group(self, number: int) -> list[int]:
         """The rows of one group."""
-        return list(map(int, self.rows[self.starts[number] : self.starts[number + 1]]))
+        found: list[int] = self.rows[self.starts[number] : self.starts[number + 1]].tolist()
+        return found
 
     @property
-    def later(self) -> NDArray[np.int64]:
+    def later(self) -> NDArray[np.uint32]:
         """[m - g] every row but the first of each group."""
         import numpy as np
 
@@ -60,13 +81,15 @@ class Groups:
         """The group that begins with a row, which may be alone."""
         import numpy as np
 
-        heads = self.rows[self.starts[:-1]]
-        place = int(np.searchsorted(heads, first))
-        return self.group(place) if place < len(heads) and heads[place] == first else [first]
+        place = int(np.searchsorted(self.heads, first))
+        found = place < len(self.heads) and self.heads[place] == first
+        return self.group(place) if found else [first]
 
 
 def groups_of(keys: array[int]) -> Groups:
     """The groups of rows with the same key.
+
+    Beside the keys, this takes 1 byte a row, and some 30 bytes for each row that is in a group.
 
     Args:
         keys: of each row, typecode `Q`; 0 equals nothing.
@@ -74,25 +97,45 @@ def groups_of(keys: array[int]) -> Groups:
     import numpy as np
 
     values = np.frombuffer(keys, dtype=np.uint64)
-    ordered = np.sort(values)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    del ordered
-    repeated = twice[np.concatenate([[True], twice[1:] != twice[:-1]])] if len(twice) else twice
-    repeated = repeated[repeated != 0]
+    repeated = _repeated(values)
     if not len(repeated):
-        return Groups(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
-    found = []
-    for first in range(0, len(values), 1 << 20):
-        part = values[first : first + (1 << 20)]
+        none = np.zeros(0, dtype=np.uint32)
+        return Groups(none, np.zeros(1, dtype=np.int64), none)
+    found, numbers = [], []
+    for first in range(0, len(values), _BLOCK):
+        part = values[first : first + _BLOCK]
         near = np.searchsorted(repeated, part).clip(max=len(repeated) - 1)
-        found.append(np.flatnonzero(repeated[near] == part) + first)
-    rows = np.concatenate(found)
-    number = np.searchsorted(repeated, values[rows])
-    order = np.argsort(number, kind="stable")
-    heads = np.flatnonzero(np.diff(number[order], prepend=-1))
-    firsts = rows[order][heads]
-    rank = np.empty(len(firsts), dtype=np.int64)
-    rank[np.argsort(firsts)] = np.arange(len(firsts))
-    order = np.argsort(rank[number], kind="stable")
-    starts = np.flatnonzero(np.diff(rank[number][order], prepend=-1, append=len(rank)))
-    return Groups(rows[order], starts)
+        here = np.flatnonzero(repeated[near] == part)
+        found.append((here + first).astype(np.uint32))
+        numbers.append(near[here].astype(np.uint32))
+    rows, number = np.concatenate(found), np.concatenate(numbers)
+    del found, numbers
+    heads = np.empty(len(repeated), dtype=np.uint32)
+    heads[number[::-1]] = rows[::-1]  # the first row of each is written last
+    rank = np.empty(len(repeated), dtype=np.uint32)
+    rank[np.argsort(heads)] = np.arange(len(repeated), dtype=np.uint32)
+    number = rank[number]
+    starts = np.append(0, np.cumsum(np.bincount(number, minlength=len(repeated))))
+    return Groups(rows[np.argsort(number, kind="stable")], starts, np.sort(heads))
+
+
+def _repeated(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Values other than 0 that occur more than once, sorted.
+
+    A slice of all values is sorted at a time, so that no second copy of them is made.
+    """
+    import numpy as np
+
+    slices = 1 if len(values) <= _BLOCK else _SLICES
+    width = (1 << 64) // slices
+    found = []
+    for number in range(slices):
+        low, high = np.uint64(number * width), np.uint64((number + 1) * width - 1)
+        blocks = (values[at : at + _BLOCK] for at in range(0, len(values), _BLOCK))
+        pieces = [part[(part >= low) & (part <= high)] for part in blocks]
+        ordered = np.sort(np.concatenate([values[:0], *pieces]))
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        found.append(twice[np.diff(twice, prepend=~twice[:1]) != 0])
+    every = np.concatenate(found)
+    kept: NDArray[np.uint64] = every[every != 0]
+    return kept

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tunewright.data.checks import FEWEST_OF_A_LABEL, SKEWED
 from tunewright.data.finding import EXAMPLES, Finding, Places, counted, listed, show_rows, shown
+from tunewright.data.label_checks import FEWEST_OF_A_LABEL, SKEWED
 from tunewright.data.records import Splits, Task
 
 _MOSTLY_EMPTY = 0.5

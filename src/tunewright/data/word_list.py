@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tunewright.data.duplicates import normal_text
 from tunewright.data.encoding import read_text
-from tunewright.data.finding import Finding, Place, counted, listed, show_rows
+from tunewright.data.finding import Finding, Places, counted, listed, show_rows
 from tunewright.data.records import Splits
+from tunewright.data.survey import Batch
 from tunewright.errors import DataError
 
 _WORD = re.compile(r"\w+")
@@ -60,28 +61,40 @@ class WordList:
         )
 
 
-def check_words(splits: Splits, words: Sequence[str]) -> Iterator[Finding]:
-    """Rows that hold words of a list; none where the list is empty."""
-    if not words:
-        return
-    searched = WordList(words)
-    places: list[Place] = []
-    counts: Counter[str] = Counter()
-    for name, part in splits.items():
-        for index, record in enumerate(part):
-            found = searched.find(record.plain_text)
-            if found:
-                places.append((name, index))
-                counts.update(found)
-    if not places:
-        return
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    yield Finding(
-        "content.words",
-        "info",
-        len(places),
-        f"{counted(len(places), 'row holds', 'rows hold')} words of the list: {listed(ranked)}.",
-        "Look at them: a list knows no context. Remove the rows that the model is not to learn.",
-        show_rows(splits, places),
-        tuple(places),
-    )
+class ListedWords:
+    """Rows that hold words of a list.
+
+    Args:
+        words: from `read_words`; none finds nothing.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = WordList(words) if words else None
+        self._places = Places()
+        self._counts: Counter[str] = Counter()
+
+    def see(self, batch: Batch) -> None:
+        """Search the rows for the words."""
+        if self._words is None:
+            return
+        for index, text in enumerate(batch.texts, start=batch.start):
+            if found := self._words.find(text):
+                self._places.add(batch.part, index)
+                self._counts.update(found)
+
+    def findings(self, splits: Splits) -> Iterator[Finding]:
+        """What was found, when every row was seen."""
+        if not self._places:
+            return
+        ranked = sorted(self._counts, key=lambda word: (-self._counts[word], word))
+        yield Finding(
+            "content.words",
+            "info",
+            len(self._places),
+            f"{counted(len(self._places), 'row holds', 'rows hold')} words of the list: "
+            f"{listed(ranked)}.",
+            "Look at them: a list knows no context. Remove the rows that the model is not to "
+            "learn.",
+            show_rows(splits, self._places),
+            self._places,
+        )

@@ -37,6 +37,7 @@ from tunewright.models.layers import layer_count
 from tunewright.models.load import check_task, load_tokenizer, pick_device
 from tunewright.plan.settings import choose_settings, measure_machine
 from tunewright.train.rates import check_unfreezing, planned_steps
+from tunewright.train.token_room import require_room
 from tunewright.train.validate import metrics_in_training
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     prefix = recipe.data.source_prefix
     template = pick_template(recipe.data.template, tokenizer, task, facts.kind, prefix)
     renderer = Renderer(tokenizer, task, facts.max_length, template, labels, prefix)
+    require_room(trained, renderer)
     train = renderer.tokenise(trained)
     held_out = [
         example.longest

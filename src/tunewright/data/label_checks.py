@@ -1,0 +1,129 @@
+"""Checks of labels: those that cannot be learned, cannot be predicted, or are unlike in number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from tunewright.data.finding import Finding, Places, counted, listed, row_findings
+from tunewright.data.records import Splits, Task
+from tunewright.data.survey import Batch, found_by
+
+FEWEST_OF_A_LABEL = 10
+SKEWED = 10
+"""Times the most frequent label outnumbers the rarest."""
+
+
+def check_labels(splits: Splits) -> list[Finding]:
+    """Labels that cannot be learned or predicted."""
+    return found_by(Labels(splits.task), splits)
+
+
+class Labels:
+    """Labels that cannot be learned or predicted.
+
+    Args:
+        task: of the rows.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._named = task in (Task.CLASSIFICATION, Task.MULTILABEL)
+        self._numbered = task is Task.REGRESSION
+        self._counts: Counter[str] = Counter()
+        self._rows: dict[str, list[int]] = {}  # of labels that are rare so far
+        self._trained = False
+        self._unseen = Places()
+        self._unseen_names: set[str] = set()
+        self._number: float | None = None
+        self._numbers = 0
+        self._same_number = True
+
+    def see(self, batch: Batch) -> None:
+        """Count the labels of training rows, and compare those of the others with them."""
+        if batch.part != "train":
+            if self._named and self._trained:
+                self._compare(batch)
+        elif self._named:
+            self._trained = True
+            self._count(batch)
+        elif self._numbered:
+            values = [r.label for r in batch.records if isinstance(r.label, float)]
+            self._numbers += len(values)
+            if self._number is None and values:
+                self._number = values[0]
+            self._same_number = self._same_number and set(values) <= {self._number}
+
+    def _count(self, batch: Batch) -> None:
+        for index, record in enumerate(batch.records, start=batch.start):
+            for label in record.class_names:
+                self._counts[label] += 1
+                if self._counts[label] < FEWEST_OF_A_LABEL:
+                    self._rows.setdefault(label, []).append(index)
+                else:
+                    self._rows.pop(label, None)
+
+    def _compare(self, batch: Batch) -> None:
+        known = self._counts.keys()
+        for index, record in enumerate(batch.records, start=batch.start):
+            if not known >= {*record.class_names}:
+                self._unseen.add(batch.part, index)
+                self._unseen_names.update(record.class_names)
+
+    def findings(self, splits: Splits) -> Iterator[Finding]:
+        """What was found, when every row was seen."""
+        if self._numbers > 1 and self._same_number:
+            yield Finding(
+                "label.single",
+                "error",
+                self._numbers,
+                f"All training rows have the number {self._number:g}.",
+                "There is nothing to learn from a constant. Check the label column.",
+            )
+        if not self._named or not len(splits.train):
+            return
+        counts = self._counts
+        if splits.task is Task.CLASSIFICATION and len(counts) == 1:
+            yield Finding(
+                "label.single",
+                "error",
+                len(splits.train),
+                f"All training rows have the label {listed(list(counts))}.",
+                "Classification needs at least two labels. Check the label column.",
+            )
+        yield from row_findings(
+            "label.unseen",
+            "error",
+            splits,
+            self._unseen,
+            "{rows} held out {have} labels that train lacks: "
+            f"{listed(sorted(self._unseen_names - counts.keys()))}. No model could predict them.",
+            "Add such rows to train, correct the labels, or leave those rows out.",
+        )
+        rare = sorted(self._rows, key=lambda label: (counts[label], label))
+        rows = sorted({row for label in rare for row in self._rows[label]})
+        yield from row_findings(
+            "label.rare",
+            "warning",
+            splits,
+            Places(("train", row) for row in rows),
+            f"{counted(len(rare), 'label has', 'labels have')} fewer than {FEWEST_OF_A_LABEL} "
+            f"training rows: {listed(rare)}, in {{rows}}.",
+            "Collect more rows of them, or merge them with a similar label.",
+        )
+        yield from _unlike_in_number(counts)
+
+
+def _unlike_in_number(counts: Counter[str]) -> Iterator[Finding]:
+    if len(counts) < 2:
+        return
+    most, least = counts.most_common()[0], counts.most_common()[-1]
+    if most[1] >= SKEWED * least[1]:
+        yield Finding(
+            "balance.skewed",
+            "warning",
+            least[1],
+            f"The label {most[0]!r} has {counted(most[1], 'training row')}, {least[0]!r} has "
+            f"{least[1]:,}: {most[1] / least[1]:.0f} times fewer.",
+            "Judge by macro-F1, not by accuracy; collect more rows of the rare labels, or let each "
+            "label count alike with data.balance: weights.",
+        )
