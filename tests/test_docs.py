@@ -30,10 +30,11 @@ from chat_templates import SMOLLM2
 from tunewright import fine_tuning
 from tunewright.cli.app import app, run
 from tunewright.config.base import Strict
+from tunewright.config.data_keys import AugmentConfig, DataConfig
 from tunewright.config.finding_ids import ERRORS
 from tunewright.config.load import load_recipe, merge, parse_yaml
 from tunewright.config.optimization import Optimization
-from tunewright.config.recipe import AugmentConfig, DataConfig, Recipe
+from tunewright.config.recipe import Recipe
 from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
 from tunewright.config.trained_weights import TrainedWeights

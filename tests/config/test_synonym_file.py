@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tunewright.config.data_keys import AugmentConfig
 from tunewright.config.load import dump_recipe, parse_yaml
-from tunewright.config.recipe import AugmentConfig, Recipe
+from tunewright.config.recipe import Recipe
 from tunewright.data.augment import augment
 from tunewright.data.records import Dataset, Record, Task
 from tunewright.errors import ConfigError

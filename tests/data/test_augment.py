@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunewright.config.recipe import AugmentConfig
+from tunewright.config.data_keys import AugmentConfig
 from tunewright.config.task import Task
 from tunewright.data.audit import audit
 from tunewright.data.augment import (

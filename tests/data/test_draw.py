@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tunewright.config.recipe import WeightedSource
+from tunewright.config.data_keys import WeightedSource
 from tunewright.data.sources import load, load_splits
 from tunewright.errors import ConfigError, DataError
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunewright.config.recipe import WeightedSource
+from tunewright.config.data_keys import WeightedSource
 from tunewright.config.source_name import is_address, is_web_address, shown, split_limit
 from tunewright.data import catalogue, hub, python_docs, sql, web
 from tunewright.data.collector import collector_paused
