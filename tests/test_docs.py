@@ -38,6 +38,7 @@ from tunewright.config.recipe import Recipe
 from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
 from tunewright.config.trained_weights import TrainedWeights
+from tunewright.config.watching import WatchingKeys
 from tunewright.data import catalogue as data_catalogue
 from tunewright.data.audit import audit
 from tunewright.data.checks import ENOUGH_ROWS
@@ -358,10 +359,11 @@ def _chosen_keys() -> set[str]:
         ("Keys of layers and LoRA", TrainedWeights),
         ("Keys of regularisation", Regularization),
         ("Keys of the optimizer", Optimization),
+        ("Keys of watching", WatchingKeys),
         ("Keys below data", DataConfig),
         ("Keys below data.augment", AugmentConfig),
     ],
-    ids=["top", "weights", "regularisation", "optimizer", "data", "augment"],
+    ids=["top", "weights", "regularisation", "optimizer", "watching", "data", "augment"],
 )
 def test_the_recipe_page_lists_every_key_as_the_code_has_it(heading: str, model: Any) -> None:
     assert table("recipe.md", heading) == recipe_rows(model)

@@ -288,7 +288,7 @@ def test_settings_are_on_disk_before_training_starts(
 
     config = FineTuningConfig(str(tiny_decoder), "tuned", dataset_path="some.jsonl", device="cpu")
     with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="went down"):
-        patched.setattr("tunewright.train.loop.accumulate_gradients", crash)
+        patched.setattr("tunewright.train.passes.accumulate_gradients", crash)
         fine_tune_model(config)
     assert json.loads(Path("tuned/fine_tuning_config.json").read_text())["method"] == "lora"
     assert resume_fine_tuning("tuned")["train_steps"] > 0

@@ -137,6 +137,20 @@ def test_equal_slices_are_called_worse_in_five_per_cent_of_sets_at_most(metric: 
     assert alarms <= 4  # of 25 sets at 5 %, more than 4 come once in 140 times
 
 
+def test_entities_are_sliced_by_their_types_and_tested_by_exchange() -> None:
+    tags = [("B-PER", "O"), ("B-LOC", "I-LOC"), ("O", "O")] * 30
+    records = [Record(text="x x", words=("x", "x"), label=t, meta={"shop": "a"}) for t in tags]
+    # Every second place is missed, and no person is.
+    said = [("O", "O") if t[0] == "B-LOC" and i % 2 else t for i, t in enumerate(tags)]
+    found = find_slices(records, "entity_f1", tags, said)
+    assert found is not None
+    by = {next(iter(s["where"].items())): s for s in found["slices"]}
+    assert set(by) == {("label", "LOC"), ("label", "PER")}
+    assert by["label", "LOC"]["score"]["value"] == pytest.approx(2 * 15 / (30 + 15))
+    assert by["label", "LOC"]["rest"] == 1.0
+    assert by["label", "LOC"]["worse"] and not by["label", "PER"]["worse"]
+
+
 def test_few_rows_have_no_slices() -> None:
     assert find_slices(rows(12, shop=["a", "b"] * 6), "accuracy", ["y"] * 12, ["y"] * 12) is None
 

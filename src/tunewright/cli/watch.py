@@ -22,7 +22,7 @@ def watch(
     folder: Annotated[str, typer.Argument(help="Folder of a run, running or finished.")],
     as_json: Json = False,
 ) -> None:
-    """Live curves of a run that another process trains; of a finished one, the last view."""
+    """Show live curves of a run, or the last view of a finished one."""
     from tunewright.artifacts import Artifact
     from tunewright.cli.screen import make_console, print_json
     from tunewright.cli.watch_screen import WatchScreen

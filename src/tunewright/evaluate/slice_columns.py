@@ -79,11 +79,12 @@ def _candidates(
 
 
 def _label_masks(records: Sequence[Record]) -> Masks:
-    """Rows that have a label; rows of several labels are in several slices."""
+    """Rows that have a label, or an entity of a type; rows of several are in several slices."""
     if any(isinstance(record.label, int | float) for record in records):
         return _column_masks([_plain(record.label) for record in records], free=False)
-    names = sorted({name for record in records for name in record.class_names})
-    return {name: np.array([name in record.class_names for record in records]) for name in names}
+    found = [set(record.entity_types if record.words else record.class_names) for record in records]
+    every = sorted(set().union(*found))
+    return {name: np.array([name in names for names in found]) for name in every}
 
 
 def _languages(records: Sequence[Record]) -> list[str | None]:

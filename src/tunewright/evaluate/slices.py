@@ -24,6 +24,7 @@ from tunewright.errors import ConfigError, unknown_name
 from tunewright.evaluate import wording
 from tunewright.evaluate.slice_columns import MIN_ROWS, Column, columns_of
 from tunewright.metrics import correct, estimate, get_metric
+from tunewright.metrics.entities import entity_counts
 from tunewright.metrics.sufficient import Floats
 
 MIN_PAIR_ROWS = 20
@@ -56,10 +57,12 @@ _MEANS = frozenset(
     }
 )
 _LOSSES = frozenset({"perplexity", "log_perplexity", "bits_per_byte"})
+_ENTITIES = "entity_f1"
 _OF_TASK = {
     Task.CLASSIFICATION: "accuracy",
     Task.MULTILABEL: "subset_accuracy",
     Task.REGRESSION: "mae",
+    Task.TOKEN_CLASSIFICATION: _ENTITIES,
     Task.INSTRUCTION: "perplexity",
     Task.TEXT: "perplexity",
 }
@@ -127,10 +130,11 @@ def find_slices(
     ]
     if wanted is not None:
         _refuse_empty(columns, singles)
+    sums_N, counts_N = _row_sums(metric, references, predictions)
+    singles = [one for one in singles if counts_N[one.rows].any() and counts_N[~one.rows].any()]
     if not singles:
         return None
-    pairs = _pairs(singles)
-    sums_N, counts_N = _row_sums(metric, references, predictions)
+    pairs = [one for one in _pairs(singles) if counts_N[one.rows].any()]
     worse_is_low = get_metric(metric).better == "higher"
     sign = -1.0 if worse_is_low else 1.0
     both = [*singles, *pairs]
@@ -203,6 +207,9 @@ def _row_sums(metric: str, references: Any, predictions: Any) -> tuple[Floats, F
     """What each row adds to a score and to what that is divided by."""
     if metric in _LOSSES:
         return np.asarray(predictions, np.float64), np.asarray(references, np.float64)
+    if metric == _ENTITIES:  # F1 is twice the right ones over those there and those found
+        right_N, there_N, found_N = entity_counts(references, predictions).T
+        return 2 * right_N, there_N + found_N
     sufficient = get_metric(metric).sufficient(references, predictions)
     units = sufficient.units
     size = max(1, _CHUNK // units)
@@ -260,9 +267,10 @@ def _exchanges(
         order_RN = rng.permuted(np.tile(np.arange(n), (min(size, exchanges - start), 1)), axis=1)
         sums_RS = np.cumsum(sums_N[order_RN], axis=1)[:, last_S]
         counts_RS = np.cumsum(counts_N[order_RN], axis=1)[:, last_S]
-        gaps_RS = sign * _gap(sums_RS, counts_RS, sums_N, counts_N)
-        # Rounding must not decide whether a choice is as bad.
-        reached_S += (gaps_RS >= observed_S - 1e-9 * np.abs(observed_S)).sum(axis=0)
+        with np.errstate(invalid="ignore"):  # a choice of rows without an entity has no score
+            gaps_RS = sign * _gap(sums_RS, counts_RS, sums_N, counts_N)
+        # Rounding must not decide whether a choice is as bad; one without a score counts as bad.
+        reached_S += (~(gaps_RS < observed_S - 1e-9 * np.abs(observed_S))).sum(axis=0)
     return [float(p) for p in (1 + reached_S) / (1 + exchanges)]
 
 

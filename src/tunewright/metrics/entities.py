@@ -91,10 +91,19 @@ def _counts(references: Any, predictions: Any) -> tuple[list[str], Floats]:
     return kinds, counts
 
 
-def _micro(references: Any, predictions: Any) -> Floats:
-    """Of each row [n x 3 x 1] the entities that are right, there and found, of any type."""
-    totals: Floats = _counts(references, predictions)[1].sum(axis=2, keepdims=True)
+def entity_counts(references: Any, predictions: Any) -> Floats:
+    """Of each row [n x 3] the entities that are right, there and found, of any type.
+
+    Raises:
+        DataError: a reference is not BIO, or a prediction has another number of tags.
+    """
+    totals: Floats = _counts(references, predictions)[1].sum(axis=2)
     return totals
+
+
+def _micro(references: Any, predictions: Any) -> Floats:
+    """The same as [n x 3 x 1]."""
+    return entity_counts(references, predictions)[:, :, None]
 
 
 def _of_rows(counts: Floats, of_totals: Callable[[Floats], Floats]) -> Sufficient:
