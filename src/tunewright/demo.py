@@ -79,7 +79,11 @@ JOBS = (
 )
 
 QUICK: dict[str, dict[str, Any]] = {
-    "tweets": {"max_steps": 8, "data": {"max_samples": 256, "validation": 0.01, "test": 0.03}},
+    "tweets": {
+        "num_train_epochs": None,
+        "max_steps": 8,
+        "data": {"max_samples": 256, "validation": 0.01, "test": 0.03},
+    },
     "python-assistant": {
         "num_train_epochs": None,
         "max_steps": 3,
