@@ -26,3 +26,15 @@ class StopAfter:
 
 def train(made: Recipe, observer: Any = None) -> Any:
     return pipeline.train(pipeline.prepare(made), observer)
+
+
+def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
+    """A recipe for a tiny base on a CPU, in batches of eight."""
+    defaults: dict[str, Any] = {
+        "model": str(base),
+        "data": {"train": str(rows), "validation": 0.2},
+        "output_dir": str(output),
+        "per_device_train_batch_size": 8,
+        "device": "cpu",
+    }
+    return Recipe.check(defaults | values)

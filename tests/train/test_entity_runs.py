@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+import runs
 from runs import StopAfter, train
 from tiny import WORDS
 from tunewright import pipeline
@@ -41,15 +42,7 @@ def tagged_rows(n: int = 60) -> list[dict[str, list[str]]]:
 
 
 def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
-    defaults: dict[str, Any] = {
-        "model": str(base),
-        "data": {"train": str(rows), "validation": 0.2},
-        "output_dir": str(output),
-        "per_device_train_batch_size": 8,
-        "max_steps": 4,
-        "device": "cpu",
-    }
-    return Recipe.check(defaults | values)
+    return runs.recipe(base, rows, output, **({"max_steps": 4} | values))
 
 
 @pytest.fixture

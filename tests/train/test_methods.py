@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+import runs
 from runs import StopAfter, train
 from tunewright import pipeline
 from tunewright.config.recipe import FineTuningMethod, Recipe
@@ -47,15 +48,7 @@ CASES = [
 
 
 def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
-    defaults: dict[str, Any] = {
-        "model": str(base),
-        "data": {"train": str(rows), "validation": 0.2},
-        "output_dir": str(output),
-        "per_device_train_batch_size": 8,
-        "max_steps": 4,
-        "device": "cpu",
-    }
-    return Recipe.check(defaults | values)
+    return runs.recipe(base, rows, output, **({"max_steps": 4} | values))
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

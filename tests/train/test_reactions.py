@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+import runs
 from runs import StopAfter, train
 from tiny import sentiment_rows
 from tunewright import pipeline
@@ -25,15 +26,11 @@ from tunewright.train.journal import read_journal
 
 def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
     defaults: dict[str, Any] = {
-        "model": str(base),
         "data": {"train": str(rows), "validation": 0},
-        "output_dir": str(output),
-        "per_device_train_batch_size": 8,
-        "device": "cpu",
         "learning_rate": 5e-3,
         "label_smoothing": 0.0,
     }
-    return Recipe.check(defaults | values)
+    return runs.recipe(base, rows, output, **(defaults | values))
 
 
 def weights(folder: Path) -> dict[str, str]:

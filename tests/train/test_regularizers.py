@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import runs
 from runs import StopAfter, train
 from tunewright import pipeline
 from tunewright.artifacts import sha256_file
@@ -20,17 +21,12 @@ from tunewright.train.journal import read_journal
 
 def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
     defaults: dict[str, Any] = {
-        "model": str(base),
-        "data": {"train": str(rows), "validation": 0.2},
-        "output_dir": str(output),
-        "per_device_train_batch_size": 8,
         "max_steps": 6,
         "learning_rate": 3e-3,
-        "device": "cpu",
         "evaluation_strategy": "steps",
         "eval_steps": 3,
     }
-    return Recipe.check(defaults | values)
+    return runs.recipe(base, rows, output, **(defaults | values))
 
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+import runs
 from runs import StopAfter, train
 from tunewright import pipeline
 from tunewright.artifacts import Artifact, sha256_file
@@ -32,15 +33,7 @@ from tunewright.train.journal import read_journal
 
 
 def recipe(base: Path, rows: Path, output: Path, **values: Any) -> Recipe:
-    defaults: dict[str, Any] = {
-        "model": str(base),
-        "data": {"train": str(rows), "validation": 0.2},
-        "output_dir": str(output),
-        "per_device_train_batch_size": 8,
-        "num_train_epochs": 2,
-        "device": "cpu",
-    }
-    return Recipe.check(defaults | values)
+    return runs.recipe(base, rows, output, **({"num_train_epochs": 2} | values))
 
 
 def steps(folder: Path) -> list[tuple[float, float]]:

@@ -113,11 +113,18 @@ class Labels:
         yield from _unlike_in_number(counts)
 
 
-def _unlike_in_number(counts: Counter[str]) -> Iterator[Finding]:
+def skewed_ends(counts: Counter[str]) -> tuple[tuple[str, int], tuple[str, int]] | None:
+    """The most frequent name and the rarest with their numbers, where they are far apart."""
     if len(counts) < 2:
-        return
-    most, least = counts.most_common()[0], counts.most_common()[-1]
-    if most[1] >= SKEWED * least[1]:
+        return None
+    ordered = counts.most_common()
+    most, least = ordered[0], ordered[-1]
+    return (most, least) if most[1] >= SKEWED * least[1] else None
+
+
+def _unlike_in_number(counts: Counter[str]) -> Iterator[Finding]:
+    if ends := skewed_ends(counts):
+        most, least = ends
         yield Finding(
             "balance.skewed",
             "warning",

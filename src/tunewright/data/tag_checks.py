@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tunewright.data.finding import EXAMPLES, Finding, Places, counted, listed, show_rows, shown
-from tunewright.data.label_checks import FEWEST_OF_A_LABEL, SKEWED
+from tunewright.data.label_checks import FEWEST_OF_A_LABEL, skewed_ends
 from tunewright.data.records import Splits, Task
 
 _MOSTLY_EMPTY = 0.5
@@ -101,8 +101,8 @@ def _rare(splits: Splits, counts: Counter[str]) -> Iterator[Finding]:
 
 
 def _skewed(counts: Counter[str]) -> Iterator[Finding]:
-    most, least = counts.most_common()[0], counts.most_common()[-1]
-    if most[1] >= SKEWED * least[1]:
+    if ends := skewed_ends(counts):
+        most, least = ends
         yield Finding(
             "balance.skewed",
             "warning",

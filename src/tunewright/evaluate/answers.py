@@ -24,6 +24,21 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, rows done, and rows in all."""
 
 
+def row_counter(progress: Progress | None, what: str, total: int) -> Callable[[int], None] | None:
+    """A function that is told of each batch's rows and tells `progress` of all so far."""
+    if progress is None:
+        return None
+    done = 0
+
+    def step(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress(what, done, total)
+
+    progress(what, 0, total)
+    return step
+
+
 @dataclass(slots=True)
 class Answers:
     """What one model or baseline says of the rows, in the shapes that metrics take.
@@ -87,7 +102,7 @@ class Work:
             labels=labels,
             pad_id=int(finished.tokenizer.pad_token_id),
             batch_size=self.batch_size,
-            progress=self._step(what, len(self.examples)),
+            progress=row_counter(self.progress, what, len(self.examples)),
         )
         predictions = found.labels if found.values is None else found.values.tolist()
         answers = Answers(predictions, found.probabilities, labels, found.losses, found.tokens)
@@ -100,7 +115,7 @@ class Work:
                 self.renderer.stop_ids(),
                 max_new_tokens=self.max_new_tokens,
                 batch_size=self.batch_size,
-                progress=self._step("Generating answers", len(prompts)),
+                progress=row_counter(self.progress, "Generating answers", len(prompts)),
             )
         return answers
 
@@ -111,7 +126,7 @@ class Work:
             finished.settings.labels,
             pad_id=int(finished.tokenizer.pad_token_id),
             batch_size=self.batch_size,
-            progress=self._step(what, len(self.examples)),
+            progress=row_counter(self.progress, what, len(self.examples)),
         )
         return Answers(
             found.tags,
@@ -168,17 +183,3 @@ class Work:
             skip_special_tokens=True,
         )
         return [max(1, len(text.encode())) for text in texts]
-
-    def _step(self, what: str, total: int) -> Callable[[int], None] | None:
-        if self.progress is None:
-            return None
-        done = 0
-        progress = self.progress
-
-        def step(rows: int) -> None:
-            nonlocal done
-            done += rows
-            progress(what, done, total)
-
-        progress(what, 0, total)
-        return step

@@ -19,7 +19,7 @@ from tunewright.data.records import Message, Record
 from tunewright.data.render import Example, Renderer
 from tunewright.errors import ConfigError
 from tunewright.evaluate import wording
-from tunewright.evaluate.answers import Progress
+from tunewright.evaluate.answers import Progress, row_counter
 from tunewright.evaluate.probe_rows import Probes, follows
 from tunewright.metrics import Comparison, compare, correct, estimate, get_metric
 from tunewright.models.forward import CausalForward
@@ -172,7 +172,7 @@ def _ask(
         settings.task,
         pad_id=int(tokenizer.pad_token_id),
         batch_size=batch_size,
-        progress=_step(progress, f"Probe {when} tuning", len(examples)),
+        progress=row_counter(progress, f"Probe {when} tuning", len(examples)),
     )
     assert found.losses is not None
     n = len(sentences)
@@ -192,23 +192,9 @@ def _ask(
             renderer.stop_ids(),
             max_new_tokens=_ANSWER_TOKENS,
             batch_size=batch_size,
-            progress=_step(progress, f"Instructions {when} tuning", len(asked)),
+            progress=row_counter(progress, f"Instructions {when} tuning", len(asked)),
         )
     return said
-
-
-def _step(progress: Progress | None, what: str, total: int) -> Any:
-    if progress is None:
-        return None
-    done = 0
-
-    def step(rows: int) -> None:
-        nonlocal done
-        done += rows
-        progress(what, done, total)
-
-    progress(what, 0, total)
-    return step
 
 
 _RIGHT, _WRONG = "right", "wrong"

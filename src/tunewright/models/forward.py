@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tunewright.data.collate import IGNORED
 from tunewright.models.head_loss import head_loss, token_losses
 
-CHECK_TOLERANCE = 0.02
+_CHECK_TOLERANCE = 0.02
 """Largest relative difference allowed between the chunked loss and the model's own logits."""
 
 
@@ -29,7 +29,7 @@ class CausalForward(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner = whole_model(model)
         self._prompted = bool(getattr(model, "active_peft_config", None)) and bool(
             model.active_peft_config.is_prompt_learning
         )
@@ -45,13 +45,18 @@ class CausalForward(nn.Module):
         training = self.model.training
         self.model.eval()
         ids = torch.arange(1, 9, device=head.weight.device)[None] % head.weight.shape[0]
-        hidden = self._network[0](input_ids=ids, use_cache=False).last_hidden_state
+        hidden, logits = self._both_outputs(ids)
         ours = torch.log_softmax((hidden @ head.weight.T).float(), dim=-1)
+        theirs = torch.log_softmax(logits.float(), dim=-1)
+        self.model.train(training)
+        return bool((ours - theirs).abs().max() <= _CHECK_TOLERANCE * theirs.abs().max())
+
+    def _both_outputs(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head is given for some tokens, and the logits the model makes of them."""
+        hidden: Tensor = self._network[0](input_ids=ids, use_cache=False).last_hidden_state
         # The head is the same with virtual tokens before the input and without them.
         whole = self.model.get_base_model() if self._prompted else self.model
-        theirs = torch.log_softmax(whole(input_ids=ids, use_cache=False).logits.float(), -1)
-        self.model.train(training)
-        return bool((ours - theirs).abs().max() <= CHECK_TOLERANCE * theirs.abs().max())
+        return hidden, whole(input_ids=ids, use_cache=False).logits
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Sum of the losses in nats and the number of tokens they are of."""
@@ -225,6 +230,11 @@ class TagForward(nn.Module):
 
 
 Forward = CausalForward | LabelForward | TagForward
+
+
+def whole_model(model: Any) -> Any:
+    """The transformers model, without an adapter around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunewright.models.forward import CHECK_TOLERANCE, CausalForward
+from tunewright.models.forward import CausalForward, whole_model
 
 
 class Seq2SeqForward(CausalForward):
@@ -28,23 +28,13 @@ class Seq2SeqForward(CausalForward):
     def __init__(self, model: Any) -> None:
         nn.Module.__init__(self)
         self.model = model
-        self._inner = [_whole(model)]  # in a list: not registered a second time
+        self._inner = [whole_model(model)]  # in a list: not registered a second time
         self._head = [self._inner[0].get_output_embeddings()]
         self.chunked = self._head_is_plain()
 
-    @torch.no_grad()
-    def _head_is_plain(self) -> bool:
-        head = self._head[0]
-        if not isinstance(head, nn.Linear) or head.bias is not None:
-            return False
-        training = self.model.training
-        self.model.eval()
-        ids = torch.arange(1, 9, device=head.weight.device)[None] % head.weight.shape[0]
+    def _both_outputs(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
-        ours = torch.log_softmax((self._hidden(batch) @ head.weight.T).float(), dim=-1)
-        theirs = torch.log_softmax(self._logits(batch).float(), dim=-1)
-        self.model.train(training)
-        return bool((ours - theirs).abs().max() <= CHECK_TOLERANCE * theirs.abs().max())
+        return self._hidden(batch), self._logits(batch)
 
     def _targets(self, batch: dict[str, Tensor]) -> Tensor:
         """Every token of the target, the first one too: the decoder has a start of its own."""
@@ -83,14 +73,9 @@ def _empty_head(head: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def _whole(model: Any) -> Any:
-    """The transformers model, without an adapter around it."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def is_encoder_decoder(model: Any) -> bool:
     """Whether a model reads a source and writes a target, an adapter around it or not."""
-    return bool(_whole(model).config.is_encoder_decoder)
+    return bool(whole_model(model).config.is_encoder_decoder)
 
 
 def text_forward(model: Any) -> CausalForward:
