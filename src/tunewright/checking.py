@@ -143,6 +143,7 @@ def audit_prepared(prepared: Prepared) -> dict[str, Any]:
         truncation=data.truncation,
         parameters=prepared.facts.parameters,
         source_prefix=data.source_prefix,
+        system=data.system,
         cut_here=any(
             isinstance(share, float) and share > 0 for share in (data.validation, data.test)
         ),

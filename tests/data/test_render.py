@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chat_templates import qwen3
 from tiny import byte_tokenizer
 from tunewright.data.collate import IGNORED, collate
 from tunewright.data.records import Dataset, Message, Record, Task
@@ -181,3 +182,26 @@ def test_labels_become_indices_numbers_or_flags() -> None:
         number.render(dataset(Record(text="x", label=2.5), task=Task.REGRESSION)).examples[0].target
         == 2.5
     )
+
+
+def test_a_system_message_is_given_to_conversations_without_one() -> None:
+    ask = conversation(("user", "hi"), ("assistant", "yes"))
+    own = conversation(("system", "be kind"), ("user", "hi"), ("assistant", "yes"))
+    same = conversation(("system", "be brief"), ("user", "hi"), ("assistant", "yes"))
+    for template in ("chat", "plain"):
+        given = Renderer(byte_tokenizer(), Task.INSTRUCTION, 256, template, system="be brief")
+        bare = Renderer(byte_tokenizer(), Task.INSTRUCTION, 256, template)
+        assert given.render(dataset(ask)).examples == bare.render(dataset(same)).examples
+        assert given.render(dataset(own)).examples == bare.render(dataset(own)).examples
+        assert given.prompt(ask) == bare.prompt(same)
+        assert given.prompt(ask, 1) == bare.prompt(same, 2)
+
+
+def test_the_answers_of_rows_apart_are_counted_without_the_given_system_message() -> None:
+    talk = [("user", "hi"), ("assistant", "<think>x</think>a"), ("user", "on"), ("assistant", "b")]
+    bare = Renderer(qwen3(), Task.INSTRUCTION, 256, "chat")
+    given = Renderer(qwen3(), Task.INSTRUCTION, 256, "chat", system="be brief")
+    record = conversation(*talk)
+    answers = [example.answer for example in bare.render(dataset(record)).examples]
+    assert answers == [1, 3]
+    assert [example.answer for example in given.render(dataset(record)).examples] == answers

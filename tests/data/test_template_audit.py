@@ -81,6 +81,7 @@ def test_a_system_prompt_that_nobody_wrote_is_an_error_with_its_words(
     assert words in finding.examples[0]
     assert "template.system" not in found(make(), own)
     assert "template.system" not in found(make(), *rows(3), template="plain")
+    assert "template.system" not in found(make(), *rows(3), system="be kind")
 
 
 def test_the_prompt_that_llama_3_1_adds_is_found_though_it_has_headers() -> None:

@@ -152,6 +152,9 @@ class DataConfig(Strict):
     template: Literal["auto", "chat", "plain"] = "auto"
     """How prompts are laid out: `chat` uses the tokenizer's chat template, `plain` joins prompt
     and answer. `auto` takes `chat` where the tokenizer has a template."""
+    system: str = ""
+    """System message of the conversations that have none. It is kept beside the weights; programs
+    that use the model must send it too. Tasks of conversations only."""
     source_prefix: str = ""
     """Text before every source, such as `summarize: `. Encoder-decoder models only, which have no
     template."""

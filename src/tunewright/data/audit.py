@@ -99,6 +99,7 @@ def audit(
     cut_here: bool = False,
     words: Sequence[str] = (),
     source_prefix: str = "",
+    system: str = "",
 ) -> Audit:
     """Examine every row; of many rows on disk, some closer than others (`some_rows`).
 
@@ -116,6 +117,7 @@ def audit(
         cut_here: parts that come from one source were cut from it by `tunewright.data.split`.
         words: from `word_list.read_words`: also count rows that hold one of them.
         source_prefix: text before every source (`seq2seq`).
+        system: system message of conversations that have none.
 
     Raises:
         DataError: the chat template refuses the roles of a row.
@@ -136,7 +138,9 @@ def audit(
     lengths = _lengths(tally.sizes, "characters")
     if tokenizer is not None:
         layout = pick_template(template, tokenizer, splits.task)
-        sizes, found = _as_seen(seen, tokenizer, max_length, layout, truncation, source_prefix)
+        sizes, found = _as_seen(
+            seen, tokenizer, max_length, layout, truncation, source_prefix, system
+        )
         of_seen += found
         if max_length is not None:
             of_seen += checks.over_length(seen, sizes, max_length)
@@ -227,6 +231,7 @@ def _as_seen(
     layout: str,
     truncation: Truncation,
     source_prefix: str,
+    system: str,
 ) -> tuple[dict[str, Sequence[int]], list[Finding]]:
     """Tokens of each row, by part, and what is wrong with what would be trained."""
     if not splits.task.is_generative:
@@ -234,7 +239,9 @@ def _as_seen(
     if tokenizer.eos_token_id is None:
         return _plain_sizes(splits, tokenizer), [template_audit.no_stop_token(splits)]
     limit = max_length or _NO_LIMIT
-    renderer = Renderer(tokenizer, splits.task, limit, layout, source_prefix=source_prefix)
+    renderer = Renderer(
+        tokenizer, splits.task, limit, layout, source_prefix=source_prefix, system=system
+    )
     findings = list(template_audit.check_template(splits, renderer))
     if any(finding.id == "template.stop" for finding in findings):
         return _plain_sizes(splits, tokenizer), findings  # such rows cannot be laid out

@@ -16,7 +16,12 @@ cannot be asked for in a recipe."""
 
 
 def pick_template(
-    template: str, tokenizer: Any, task: Task, kind: str = "decoder", source_prefix: str = ""
+    template: str,
+    tokenizer: Any,
+    task: Task,
+    kind: str = "decoder",
+    source_prefix: str = "",
+    system: str = "",
 ) -> str:
     """How rows are laid out.
 
@@ -27,10 +32,18 @@ def pick_template(
         task: of the rows.
         kind: of the model; see `models.inspect`.
         source_prefix: text before every source.
+        system: system message of conversations that have none.
 
     Raises:
-        ConfigError: the template or the prefix is for another kind of model.
+        ConfigError: the template, the prefix or the system message is for another kind of model or
+            task.
     """
+    if system and (kind != "decoder" or task is not Task.INSTRUCTION):
+        what = f"the task is {task.value!r}" if kind == "decoder" else f"the model is an {kind}"
+        raise ConfigError(
+            f"data.system is {system!r}, which only conversations with a decoder have, and {what}; "
+            "remove it."
+        )
     if kind == "encoder-decoder":
         if template not in ("auto", SOURCE_TARGET):
             raise ConfigError(

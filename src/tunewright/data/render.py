@@ -125,6 +125,7 @@ class Renderer:
             `seq2seq` makes a source and a target of them (`data.source_target`).
         labels: class names in the order of the model's outputs.
         source_prefix: text before every source.
+        system: system message of conversations that have none.
 
     Raises:
         DataError: the template cannot be used to train, with the reason.
@@ -138,11 +139,13 @@ class Renderer:
         template: str = "plain",
         labels: Sequence[str] = (),
         source_prefix: str = "",
+        system: str = "",
     ) -> None:
         self.tokenizer = tokenizer
         self.task = task
         self.max_length = max_length
         self.template = template
+        self.system = system
         self.label_ids = {label: i for i, label in enumerate(labels)}
         self.control = control_pattern(control_tokens(tokenizer))
         self.chat: ChatTemplate | None = None
@@ -231,7 +234,7 @@ class Renderer:
         """
         if answer is None:
             answer = _last_answer(record)
-        said = record.messages[:answer]
+        said = (*self._added(record), *record.messages[:answer])
         if self.pairs is not None:
             return self.pairs.sources([said])[0], record.messages[answer].content
         segments = self._plain(said) if self.chat is None else self.chat.prompt(said)
@@ -281,9 +284,19 @@ class Renderer:
         ]
 
     def _rows(self, record: Record) -> list[Turns]:
+        added = self._added(record)
+        messages = (*added, *record.messages)
         if self.chat is None:
-            return [Turns(self._plain(record.messages))]
-        return self.chat.rows(record.messages, _place(record))
+            return [Turns(self._plain(messages))]
+        rows = self.chat.rows(messages, _place(record))
+        return [
+            Turns(row.segments, None if row.answer is None else row.answer - len(added))
+            for row in rows
+        ]
+
+    def _added(self, record: Record) -> tuple[Message, ...]:
+        """What stands before a conversation that has no system message."""
+        return (Message("system", self.system),) if self.system and lacks_system(record) else ()
 
     def _plain(self, messages: Sequence[Message]) -> list[Segment]:
         """Messages one after another; an answer ends with the stop token."""
@@ -434,6 +447,11 @@ class Renderer:
         if example.word_starts is not None:
             end = limit - keep_last
             example.word_starts = [s if s < end else -1 for s in example.word_starts]
+
+
+def lacks_system(record: Record) -> bool:
+    """Whether a row is a conversation without a system message."""
+    return bool(record.messages) and record.messages[0].role != "system"
 
 
 def _last_answer(record: Record) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tunewright.data.chat import LOOKS_CONTROL, ChatTemplate
 from tunewright.data.finding import Finding, Place, counted, listed, show_rows, shown
 from tunewright.data.records import Record, Splits, Task
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Example, Renderer, lacks_system
 
 MOST = 0.5
 """Share of rows with a cut answer from which the set is not fit to train on at this length."""
@@ -43,7 +43,7 @@ def check_template(splits: Splits, renderer: Renderer) -> Iterator[Finding]:
     yield from _tokens(renderer, renderer.chat, rows)
     yield from _stops(renderer, renderer.chat, rows)
     yield from _begin(renderer, renderer.chat, rows)
-    yield from _system(splits, renderer.chat)
+    yield from _system(splits, renderer, renderer.chat)
 
 
 def check_rendered(
@@ -131,15 +131,15 @@ def _begin(renderer: Renderer, chat: ChatTemplate, rows: int) -> Iterator[Findin
         )
 
 
-def _system(splits: Splits, chat: ChatTemplate) -> Iterator[Finding]:
+def _system(splits: Splits, renderer: Renderer, chat: ChatTemplate) -> Iterator[Finding]:
     added = chat.added_system()
-    if not added:
+    if not added or renderer.system:
         return
     places = [
         (name, index)
         for name, part in splits.items()
         for index, record in enumerate(part)
-        if record.messages and record.messages[0].role != "system"
+        if lacks_system(record)
     ]
     if places:
         yield Finding(
@@ -149,7 +149,7 @@ def _system(splits: Splits, chat: ChatTemplate) -> Iterator[Finding]:
             f"The chat template puts a system prompt before {counted(len(places), 'row')} that "
             f"{'has' if len(places) == 1 else 'have'} none: {shown(added)!r}. The model learns to "
             "answer under it, and every program that uses the model must send it too.",
-            "Give the rows a system message of their own, or accept it: "
+            "Give the rows a system message of your own with data.system, or accept it: "
             "data.allow=[template.system].",
             (f"{shown(added, 300)!r}",),
             tuple(places),

@@ -22,7 +22,6 @@ from tunewright.artifacts import Artifact, atomic_write, write_json
 from tunewright.config.task import Task
 from tunewright.data.labelling import LineFile
 from tunewright.data.records import Dataset
-from tunewright.data.render import Renderer
 from tunewright.errors import ArtifactError, ConfigError, DataError
 from tunewright.evaluate.answers import Progress
 from tunewright.metrics import estimate
@@ -124,8 +123,7 @@ def make_answers(
     said = []
     for name, loaded in ((model, finished), (against, None)):
         ready = loaded or load_finished(name, dataset.task, device=device)
-        settings = ready.settings
-        renderer = Renderer(ready.tokenizer, settings.task, settings.max_length, settings.template)
+        renderer = ready.settings.renderer(ready.tokenizer)
         done = 0
 
         def step(rows: int, name: str = name) -> None:

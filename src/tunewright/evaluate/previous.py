@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from tunewright.config.task import Task
-from tunewright.data.render import Renderer
 from tunewright.errors import ModelError
 from tunewright.evaluate.answers import Answers, Work
 from tunewright.metrics import get_metric
@@ -49,9 +48,7 @@ def ask_previous(
             f"{against} does not know the label {unknown[0]!r} of these rows, so it cannot be "
             f"compared on them. It knows {', '.join(map(repr, settings.labels[:10]))}."
         )
-    renderer = Renderer(
-        finished.tokenizer, settings.task, settings.max_length, settings.template, settings.labels
-    )
+    renderer = settings.renderer(finished.tokenizer)
     rendered = renderer.render(work.dataset, "cut")
     theirs = replace(work, examples=rendered.examples, renderer=renderer)
     return theirs, theirs.answers(finished, names, "Scoring the previous version")

@@ -153,14 +153,7 @@ def evaluate(
     if passes is not None:
         names = [PASS_RATE, *(name for name in names if name != PASS_RATE)]
     size = batch_size or (8 if dataset.task.is_generative else 64)
-    renderer = Renderer(
-        finished.tokenizer,
-        settings.task,
-        settings.max_length,
-        settings.template,
-        settings.labels,
-        settings.source_prefix,
-    )
+    renderer = settings.renderer(finished.tokenizer)
     examples, cut = _rendered(renderer, dataset)
     work = Work(dataset, examples, renderer, size, max_new_tokens, progress, passes)
     answer_began = time.monotonic()

@@ -1,6 +1,7 @@
 """What is kept beside finished weights so that using them needs no flags.
 
-This module knows one small file. It does not know how models are loaded.
+This module knows one small file, and the renderer that follows from it. It does not know how models
+are loaded.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from tunewright.artifacts import write_json
 from tunewright.config.task import Task
+from tunewright.data.render import Renderer
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerFast
 
 TASK_FILE = "tunewright.json"
 """Beside finished weights: the task, the labels and the input settings they were trained with,
@@ -66,6 +69,7 @@ class InputSettings:
         base: the base as the recipe named it.
         quantization: how the base was kept while its adapter was trained.
         source_prefix: text before every source, for encoder-decoder models.
+        system: system message of conversations that have none.
     """
 
     task: Task
@@ -75,6 +79,19 @@ class InputSettings:
     base: str
     quantization: Quantization | None = None
     source_prefix: str = ""
+    system: str = ""
+
+    def renderer(self, tokenizer: PreTrainedTokenizerFast) -> Renderer:
+        """What turns records into tokens as in training."""
+        return Renderer(
+            tokenizer,
+            self.task,
+            self.max_length,
+            self.template,
+            self.labels,
+            self.source_prefix,
+            self.system,
+        )
 
 
 def write_settings(folder: Path, settings: InputSettings, dtype: str) -> None:
@@ -90,7 +107,8 @@ def write_settings(folder: Path, settings: InputSettings, dtype: str) -> None:
             "dtype": dtype,
         }
         | ({"quantization": asdict(settings.quantization)} if settings.quantization else {})
-        | ({"source_prefix": settings.source_prefix} if settings.source_prefix else {}),
+        | ({"source_prefix": settings.source_prefix} if settings.source_prefix else {})
+        | ({"system": settings.system} if settings.system else {}),
     )
 
 
@@ -109,6 +127,7 @@ def read_settings(folder: Path) -> InputSettings | None:
         content["base"],
         Quantization(**kept) if kept else None,
         content.get("source_prefix", ""),
+        content.get("system", ""),
     )
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Record
-from tunewright.data.render import Renderer
 from tunewright.errors import ModelError
 from tunewright.models.forward import LabelForward
 from tunewright.models.load import load_finished
@@ -58,9 +57,7 @@ def margins(
         for record in records
     ]
     settings = finished.settings
-    renderer = Renderer(
-        finished.tokenizer, task, settings.max_length, settings.template, settings.labels
-    )
+    renderer = settings.renderer(finished.tokenizer)
     examples = renderer.render(Dataset(task, tuple(texts)), "cut").examples
     found = predict(
         LabelForward(finished.model, finished.model.config.problem_type or ""),

@@ -115,13 +115,7 @@ def _answers(
     batch_size: int,
 ) -> list[str | None]:
     settings, tokenizer = finished.settings, finished.tokenizer
-    renderer = Renderer(
-        tokenizer,
-        Task.INSTRUCTION,
-        settings.max_length,
-        settings.template,
-        source_prefix=settings.source_prefix,
-    )
+    renderer = settings.renderer(tokenizer)
     prompts = [_prompt(renderer, instruction, text) for text in texts]
     room = [max(_LEAST_ROOM, int(_ROOM * len(renderer.literal_ids(text)))) for text in texts]
     # A prompt that leaves no room for an answer of this size is not asked.

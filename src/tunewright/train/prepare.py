@@ -85,6 +85,7 @@ class Prepared:
             self.recipe.model,
             _quantization(self.recipe),
             self.recipe.data.source_prefix,
+            self.recipe.data.system,
         )
 
 
@@ -122,9 +123,9 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     labels = splits.train.labels
     trained, told = _trained_rows(splits.train, recipe)
     tokenizer = load_tokenizer(facts.folder)
-    prefix = recipe.data.source_prefix
-    template = pick_template(recipe.data.template, tokenizer, task, facts.kind, prefix)
-    renderer = Renderer(tokenizer, task, facts.max_length, template, labels, prefix)
+    prefix, system = recipe.data.source_prefix, recipe.data.system
+    template = pick_template(recipe.data.template, tokenizer, task, facts.kind, prefix, system)
+    renderer = Renderer(tokenizer, task, facts.max_length, template, labels, prefix, system)
     require_room(trained, renderer)
     train = renderer.tokenise(trained)
     held_out = [
