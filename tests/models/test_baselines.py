@@ -19,6 +19,7 @@ from tunewright.models.baselines import (
     Baseline,
     _Encoder,
     embedding_logistic,
+    embeddings,
     majority,
     tfidf_logistic,
 )
@@ -68,6 +69,10 @@ def test_majority_of_label_sets_is_a_set_and_of_numbers_the_mean() -> None:
     assert found.probabilities is None
 
 
+def on_embeddings(train: Dataset, test: Dataset, encoder: Path) -> Baseline:
+    return embedding_logistic(train, test, embeddings(train, test, encoder))
+
+
 def check_classifier(found: Baseline, test: Dataset) -> None:
     assert found.predictions == [record.label for record in test]
     assert found.probabilities is not None
@@ -81,14 +86,14 @@ def test_linear_models_learn_words(tiny_encoder: Path) -> None:
     train = reviews(Task.CLASSIFICATION, ("good", "bad"))
     test = dataset(Task.CLASSIFICATION, [("great day", "good"), ("awful day", "bad")])
     check_classifier(tfidf_logistic(train, test), test)
-    check_classifier(embedding_logistic(train, test, tiny_encoder), test)
+    check_classifier(on_embeddings(train, test, tiny_encoder), test)
 
 
 def test_linear_models_learn_label_sets(tiny_encoder: Path) -> None:
     train = reviews(Task.MULTILABEL, (("kind", "short"), ("short",)))
     train = Dataset(train.task, (*train.records, Record("nice nice nice nice", None, ())))
     test = dataset(Task.MULTILABEL, [("great day", ("kind", "short")), ("awful day", ("short",))])
-    for found in (tfidf_logistic(train, test), embedding_logistic(train, test, tiny_encoder)):
+    for found in (tfidf_logistic(train, test), on_embeddings(train, test, tiny_encoder)):
         assert found.predictions == [("kind", "short"), ("short",)]
         assert found.classes == ["kind", "short"]
         assert found.probabilities is not None
@@ -104,7 +109,7 @@ def test_a_label_that_every_row_has_is_always_predicted() -> None:
 def test_linear_models_learn_numbers(tiny_encoder: Path) -> None:
     train = reviews(Task.REGRESSION, (5.0, 1.0))
     truth = [record.label for record in train]
-    for found in (tfidf_logistic(train, train), embedding_logistic(train, train, tiny_encoder)):
+    for found in (tfidf_logistic(train, train), on_embeddings(train, train, tiny_encoder)):
         assert get_metric("pearson").compute(truth, found.predictions) > 0.6
         assert found.probabilities is None
         assert found.classes == []
@@ -119,7 +124,7 @@ def test_the_two_texts_of_a_pair_are_told_apart(tiny_encoder: Path) -> None:
         Task.CLASSIFICATION,
         tuple(Record(r.text_pair or "", r.text, r.label) for r in records),
     )
-    for make in (tfidf_logistic, lambda a, b: embedding_logistic(a, b, tiny_encoder)):
+    for make in (tfidf_logistic, lambda a, b: on_embeddings(a, b, tiny_encoder)):
         same, other = make(train, train).predictions, make(train, turned).predictions
         labels = [record.label for record in train]
         assert get_metric("accuracy").compute(labels, same) > 0.9
@@ -141,7 +146,9 @@ def test_shared_words_of_a_pair_are_seen() -> None:
 def test_embeddings_are_unit_means_whatever_the_batch(tiny_encoder: Path) -> None:
     texts = ["good film", "the a the a the a book", "x", "", "bad " * 80]
     records = [Record(text) for text in texts]
-    one, many = (_Encoder(tiny_encoder, size, 256).features(records, False) for size in (1, 8))
+    one, many = (
+        _Encoder(tiny_encoder, size, 256, "cpu").features(records, False) for size in (1, 8)
+    )
     assert one == pytest.approx(many, abs=1e-5)
     assert np.linalg.norm(one, axis=1) == pytest.approx(np.ones(5))
     model = BertModel.from_pretrained(tiny_encoder).eval()
@@ -149,7 +156,7 @@ def test_embeddings_are_unit_means_whatever_the_batch(tiny_encoder: Path) -> Non
     with torch.inference_mode():
         mean = model(input_ids=ids).last_hidden_state.mean(dim=1)[0]
     assert one[0] == pytest.approx((mean / mean.norm()).numpy(), abs=1e-5)
-    pairs = _Encoder(tiny_encoder, 2, 256).features([Record("good", "bad")], True)
+    pairs = _Encoder(tiny_encoder, 2, 256, "cpu").features([Record("good", "bad")], True)
     u, v = pairs[0, :32], pairs[0, 32:64]
     assert pairs[0, 64:96] == pytest.approx(np.abs(u - v))
     assert pairs[0, 96:] == pytest.approx(u * v)
@@ -169,7 +176,7 @@ def test_one_class_is_answered_always() -> None:
     assert found.probabilities.tolist() == [[1.0], [1.0]]
 
 
-def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_data_that_does_not_fit_is_refused(tmp_path: Path, tiny_encoder: Path) -> None:
     good = reviews(Task.CLASSIFICATION, ("good", "bad"))
     with pytest.raises(DataError, match="no test row"):
         majority(good, Dataset(Task.CLASSIFICATION, ()))
@@ -182,7 +189,10 @@ def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no word of two letters"):
         tfidf_logistic(dataset(Task.CLASSIFICATION, [("!", "a"), ("?", "b")]), good)
     with pytest.raises(ModelError):
-        embedding_logistic(good, good, tmp_path)
+        on_embeddings(good, good, tmp_path)
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="cuda"):
+            embeddings(good, good, tiny_encoder, device="cuda")
 
 
 @pytest.mark.skipif(not TWEETS.is_dir(), reason="the measuring data is not here")

@@ -61,7 +61,7 @@ def add_baselines(
             "give them to measure the others too."
         )
     else:
-        others |= _trained_baselines(work, train, test, base)
+        others |= _trained_baselines(work, train, test, base, device)
     for name, other in others.items():
         found.baselines[name] = {"metrics": work.estimates(names, other)}
         _add_test(found, name, names[0], work.pair(names[0], answers), work.pair(names[0], other))
@@ -97,7 +97,7 @@ def add_previous(
 
 
 def _trained_baselines(
-    work: Work, train: Dataset, test: Dataset, base: str
+    work: Work, train: Dataset, test: Dataset, base: str, device: str
 ) -> Mapping[str, Answers]:
     report = work.progress or (lambda what, done, total: None)
     steps: list[tuple[str, Callable[[], Baseline]]] = [
@@ -111,15 +111,15 @@ def _trained_baselines(
         ]
     elif base and inspect_model(model_folder(base)).kind == "encoder":
         folder = model_folder(base)
-        shared = functools.cache(lambda: embeddings(train, test, folder))
+        shared = functools.cache(lambda: embeddings(train, test, folder, device=device))
         steps += [
             (
                 "Baseline: frozen embeddings",
-                lambda: embedding_logistic(train, test, folder, features=shared()),
+                lambda: embedding_logistic(train, test, shared()),
             ),
             (
                 "Baseline: nearest training rows",
-                lambda: embedding_knn(train, test, folder, features=shared()),
+                lambda: embedding_knn(train, test, shared()),
             ),
         ]
     made = {}

@@ -111,48 +111,24 @@ def tfidf_logistic(train: Dataset, test: Dataset) -> Baseline:
     return Baseline("tfidf_logistic", *found, seconds=time.perf_counter() - began)
 
 
-def embedding_logistic(
-    train: Dataset,
-    test: Dataset,
-    encoder_path: str | Path,
-    batch_size: int = 64,
-    max_length: int = 256,
-    features: tuple[Floats, Floats] | None = None,
-) -> Baseline:
+def embedding_logistic(train: Dataset, test: Dataset, features: tuple[Floats, Floats]) -> Baseline:
     """Logistic regression (ridge for regression) on embeddings of a frozen encoder.
-
-    A text's embedding is the mean of its tokens' last hidden states, scaled to length 1. A pair
-    (u, v) becomes [u, v, |u - v|, u * v] (Conneau et al., "Supervised Learning of Universal
-    Sentence Representations", 2017).
 
     Args:
         train: rows to train the linear model on.
         test: rows to answer.
-        encoder_path: folder with the encoder's safetensors and tokenizer.
-        batch_size: texts in one pass.
-        max_length: tokens a text is cut to; never more than the encoder takes.
-        features: from `embeddings`, where they are made already.
+        features: of both, from `embeddings`.
 
     Raises:
         DataError: the task has no labels, a part is empty, or a label is missing.
-        ModelError: the folder has no encoder that can be read.
     """
     began = time.perf_counter()
     labels = _labels(train, test)
-    if features is None:
-        features = embeddings(train, test, encoder_path, batch_size, max_length)
     found = _linear(train, labels, *features)
     return Baseline("embedding_logistic", *found, seconds=time.perf_counter() - began)
 
 
-def embedding_knn(
-    train: Dataset,
-    test: Dataset,
-    encoder_path: str | Path,
-    batch_size: int = 64,
-    max_length: int = 256,
-    features: tuple[Floats, Floats] | None = None,
-) -> Baseline:
+def embedding_knn(train: Dataset, test: Dataset, features: tuple[Floats, Floats]) -> Baseline:
     """The training rows nearest to a text by a frozen encoder answer for it (Cover and Hart 1967).
 
     The share of neighbours with a class is its probability, the mean of their numbers the answer
@@ -165,8 +141,6 @@ def embedding_knn(
 
     began = time.perf_counter()
     labels = _labels(train, test)
-    if features is None:
-        features = embeddings(train, test, encoder_path, batch_size, max_length)
     train_x, test_x = features
     classes = train.labels
     targets: Any = labels
@@ -203,12 +177,29 @@ def embeddings(
     encoder_path: str | Path,
     batch_size: int = 64,
     max_length: int = 256,
+    device: str = "auto",
 ) -> tuple[Floats, Floats]:
     """Embeddings of training and test rows, for the baselines that share them.
 
-    Args, Raises: as `embedding_logistic`.
+    A text's embedding is the mean of its tokens' last hidden states, scaled to length 1. A pair
+    (u, v) becomes [u, v, |u - v|, u * v] (Conneau et al., "Supervised Learning of Universal
+    Sentence Representations", 2017).
+
+    Args:
+        train: rows to train a baseline on.
+        test: rows to answer.
+        encoder_path: folder with the encoder's safetensors and tokenizer.
+        batch_size: texts in one pass.
+        max_length: tokens a text is cut to; never more than the encoder takes.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+
+    Returns:
+        [n x d] of each, [n x 4d] for pairs of texts.
+
+    Raises:
+        ModelError: the folder has no encoder that can be read, or the device is not there.
     """
-    encoder = _Encoder(Path(encoder_path), batch_size, max_length)
+    encoder = _Encoder(Path(encoder_path), batch_size, max_length, device)
     pairs = any(record.text_pair is not None for record in train)
     return encoder.features(train.records, pairs), encoder.features(test.records, pairs)
 
@@ -315,8 +306,8 @@ def _best_logistic(logistic: LogisticRegression, train_x: Any, labels: list[str]
 class _Encoder:
     """A frozen encoder that turns texts into vectors."""
 
-    def __init__(self, folder: Path, batch_size: int, max_length: int) -> None:
-        self._tokenizer, self._model = _load_encoder(folder)
+    def __init__(self, folder: Path, batch_size: int, max_length: int, device: str) -> None:
+        self._tokenizer, self._model = _load_encoder(folder, device)
         limit = getattr(self._model.config, "max_position_embeddings", None) or max_length
         self._max_length = min(max_length, limit)
         self._batch_size = batch_size
@@ -343,10 +334,13 @@ class _Encoder:
                 rows = order[start : start + self._batch_size]
                 longest = max(lengths[i] for i in rows)
                 batch = {
-                    key: torch.tensor([_padded(values[i], longest, fill[key]) for i in rows])
+                    key: torch.tensor(
+                        [_padded(values[i], longest, fill[key]) for i in rows],
+                        device=self._model.device,
+                    )
                     for key, values in encoded.items()
                 }
-                found[rows] = _mean_pooled(self._model, batch).double().numpy()
+                found[rows] = _mean_pooled(self._model, batch).double().cpu().numpy()
         return found
 
 
@@ -363,10 +357,10 @@ def _mean_pooled(model: PreTrainedModel, batch: Any) -> torch.Tensor:
     return torch.nn.functional.normalize(mean_BD, dim=1)
 
 
-def _load_encoder(folder: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def _load_encoder(folder: Path, device: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     from transformers import AutoModel
 
-    from tunewright.models.load import limit_threads, load_tokenizer, quiet_loading
+    from tunewright.models.load import limit_threads, load_tokenizer, pick_device, quiet_loading
 
     limit_threads()
     tokenizer = load_tokenizer(folder)
@@ -380,4 +374,4 @@ def _load_encoder(folder: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedMode
             f"{folder} has no encoder that can be read: {error}. A folder with config.json, "
             "model.safetensors and tokenizer.json is needed."
         ) from error
-    return tokenizer, model.eval()
+    return tokenizer, model.eval().to(pick_device(device))
