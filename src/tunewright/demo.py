@@ -67,12 +67,13 @@ JOBS = (
                 "train": PYTHON_DOCS,
                 "validation": 0.005,
                 "test": 0.016,
-                "max_samples": 240,
+                "max_samples": 192,
                 "truncation": "cut",
+                "system": "You know Python.",
             },
             "max_length": 320,
             "num_train_epochs": 1,
-            "learning_rate": 1e-3,  # twice the default: there are only 60 updates
+            "learning_rate": 2e-3,  # four times the default: there are only 48 updates
             "seed": 5,
         },
     ),
