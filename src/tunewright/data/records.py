@@ -186,8 +186,9 @@ class Splits:
             unseen = sorted(set(part.labels) - known)
             if unseen:
                 rows = sum(not known.issuperset(record.class_names) for record in part)
+                counted = f"{rows:,} row{'s' * (rows > 1)}"
                 raise DataError(
-                    f"The {name} split has {rows} rows with labels that train lacks: "
+                    f"The {name} split has {counted} with labels that train lacks: "
                     f"{', '.join(map(repr, unseen[:5]))}. Train has "
                     f"{', '.join(map(repr, sorted(known)[:10]))}. Add such rows to train, "
                     "correct the labels, or leave those rows out."
