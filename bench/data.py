@@ -1,7 +1,7 @@
 """Measure the data room: copies, leakage, label errors, personal data, reading, splits, preparing.
 
     python bench/data.py [--quick] [--json]
-    python bench/data.py --large 5000 [--row-words 14] [--steps check]
+    python bench/data.py --large 5000 [--row-words 14] [--steps check export train]
 
 Real rows come from the data catalogue (fetched once), and from `../shared/data` where it is there.
 Faults are planted into them with fixed seeds, so every figure can be repeated. The last line is
@@ -322,8 +322,47 @@ DataCollector(DataCollectionConfig(sources=[sys.argv[1]], output_path=sys.argv[2
 """
 
 
+def training_call(path: Path, folder: Path) -> tuple[str, ...]:
+    """Ten steps of a random encoder of two narrow layers, its window wide enough for any row."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    with path.open(encoding="utf-8") as rows:
+        texts = [json.loads(next(rows))["text"] for _ in range(1000)]
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=3000, special_tokens=["[PAD]", "[UNK]", "[CLS]"])
+    )
+    base = folder / "base"
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]"
+    ).save_pretrained(base)
+    config = BertConfig(
+        vocab_size=3000,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=2048,
+    )
+    BertModel(config).save_pretrained(base)
+    recipe = {
+        "task": "classification",
+        "model": str(base),
+        "data": {"train": str(path), "validation": 0.001, "truncation": "cut"},
+        "output_dir": str(folder / "run"),
+        "max_steps": 10,
+        "per_device_train_batch_size": 8,
+        "save_strategy": "no",
+        "device": "cpu",
+    }
+    (folder / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
+    return ("-m", "tunewright", "train", str(folder / "recipe.yaml"))
+
+
 def large_file(megabytes: int, words_in_row: int, steps: Sequence[str]) -> Figures:
-    """`tunewright check`, and a shuffled and split export, of one large file of JSON lines."""
+    """`tunewright check`, a shuffled and split export, and a short training, of one large file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.jsonl"
         rows = made_rows(path, megabytes, words_in_row)
@@ -332,10 +371,12 @@ def large_file(megabytes: int, words_in_row: int, steps: Sequence[str]) -> Figur
             "large_file_rows": figure(rows, None, "higher"),
         }
         for name in steps:
-            work = {
-                "check": ("-m", "tunewright", "check", str(path)),
-                "export": ("-c", _EXPORT, str(path), str(Path(folder) / "out")),
-            }[name]
+            if name == "train":
+                work = training_call(path, Path(folder))
+            elif name == "export":
+                work = ("-c", _EXPORT, str(path), str(Path(folder) / "out"))
+            else:
+                work = ("-m", "tunewright", "check", str(path))
             seconds, busy, resident = measured(*work)
             named = f"large_file_{name}"
             figures[f"{named}_resident_megabytes"] = figure(resident, 1500.0, "lower")
@@ -347,13 +388,17 @@ def large_file(megabytes: int, words_in_row: int, steps: Sequence[str]) -> Figur
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--large", type=int, metavar="MB", help="only audit and export a made file of this size"
+        "--large", type=int, metavar="MB", help="only work on a made file of this size"
     )
     parser.add_argument(
         "--row-words", type=int, default=70, metavar="N", help="words in a row of the made file"
     )
     parser.add_argument(
-        "--steps", nargs="+", choices=("check", "export"), default=("check", "export")
+        "--steps",
+        nargs="+",
+        choices=("check", "export", "train"),
+        default=("check", "export"),
+        help="what is done with it; `train` takes ten steps of a tiny random model",
     )
     parser.add_argument("--quick", action="store_true", help="fewer rows and repeats")
     parser.add_argument("--json", action="store_true", help="print only the last line")

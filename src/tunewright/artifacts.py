@@ -238,8 +238,12 @@ class Artifact:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `folder` for this process. The lock goes when the process ends, however it ends.
+
+    Args:
+        folder: made when missing.
+        wait: until nobody else holds it, instead of an error.
 
     Raises:
         ArtifactError: another process holds it.
@@ -247,7 +251,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+", encoding="utf-8") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             handle.seek(0)
             holder = handle.read().strip() or "unknown"

@@ -39,6 +39,7 @@ from tunewright.train.prepare import prepare as prepare_run
 from tunewright.train.run import DATA, RECIPE, RunResult, finished_result, is_begun
 from tunewright.train.run import resume as resume_run
 from tunewright.train.run import start as start_run
+from tunewright.train.token_cache import remove_tokens
 
 AUDIT = "audit.json"
 
@@ -53,9 +54,11 @@ class Silent:
         """Say nothing."""
 
 
-def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
+def prepare(
+    recipe: Recipe, splits: Splits | None = None, progress: Progress | None = None
+) -> Prepared:
     """Check everything a run needs; see `tunewright.train.prepare`."""
-    return prepare_run(recipe, splits)
+    return prepare_run(recipe, splits, progress=progress)
 
 
 def train(
@@ -110,10 +113,14 @@ def find_rate(
 
 
 def resume(
-    folder: str | Path, observer: Observer | None = None, checkpoint: str | Path | None = None
+    folder: str | Path,
+    observer: Observer | None = None,
+    checkpoint: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> RunResult:
     """Finish a run that was stopped; a finished one is returned as it is."""
-    return resume_run(Path(folder), observer or Silent(), Path(checkpoint) if checkpoint else None)
+    chosen = Path(checkpoint) if checkpoint else None
+    return resume_run(Path(folder), observer or Silent(), chosen, progress)
 
 
 def train_or_resume(
@@ -121,10 +128,12 @@ def train_or_resume(
     observer: Observer | None = None,
     found: dict[str, Any] | None = None,
     notes: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> RunResult:
     """Train what `prepare` checked, or finish or reuse the run of the same recipe in its folder.
 
-    The arguments are those of `train`; a run that has begun keeps its audit and its notes.
+    The arguments are those of `train`, and `progress` that of `prepare`; a run that has begun keeps
+    its audit and its notes.
 
     Raises:
         ArtifactError: the folder holds a run of another recipe.
@@ -140,7 +149,7 @@ def train_or_resume(
             f"{folder} holds a run with other settings (different: {', '.join(changed)}). Choose "
             "another output_dir."
         )
-    return resume(folder, observer)
+    return resume(folder, observer, progress=progress)
 
 
 def require_held_out(prepared: Prepared) -> None:
@@ -414,7 +423,11 @@ def propose_recipe(
         "output_dir": f"runs/{name}",
         "data": {"train": source, "columns": dict(columns or {}), "truncation": "cut"} | held_out,
     }
-    prepared = prepare(Recipe.check(values))
+    wanted = Recipe.check(values)
+    begun = is_begun(Path(wanted.output_dir))
+    prepared = prepare(wanted)
+    if not begun:  # a proposal leaves nothing behind
+        remove_tokens(Path(wanted.output_dir))
     recipe = prepared.recipe.model_dump(mode="json")
     rendered = prepared.train
     comments = {"validation": "share of the training rows, or a source", "test": "the same"}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import tracemalloc
+
+import numpy as np
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunewright.data.collate import epoch_order, length_order, micro_batches
+from tunewright.data.collate import epoch_order, length_order, micro_batches, steps_in_epoch
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 
@@ -69,3 +72,39 @@ def test_passes_hold_no_more_tokens_than_allowed(
     assert sorted(i for rows in passes for i in rows) == batch
     for rows in passes:
         assert len(rows) == 1 or max(sizes[i] for i in rows) * len(rows) <= limit
+
+
+def listed(sizes: list[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """The order as it was first written, in lists: runs from before must go on with it."""
+    noise = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    order = noise.permutation(len(sizes))
+    batches: list[list[int]] = []
+    for start in range(0, len(order), batch_size * 20):
+        bucket = order[start : start + batch_size * 20]
+        bucket = bucket[np.argsort(np.asarray(sizes)[bucket], kind="stable")]
+        batches += [bucket[i : i + batch_size].tolist() for i in range(0, len(bucket), batch_size)]
+    return [batches[i] for i in noise.permutation(len(batches))]
+
+
+@settings(deadline=None, max_examples=50)
+@given(lengths, st.integers(1, 16), st.integers(0, 9), st.integers(0, 3))
+def test_the_order_is_that_of_runs_from_before(
+    sizes: list[int], batch: int, seed: int, epoch: int
+) -> None:
+    wanted = listed(sizes, batch, seed, epoch)
+    found = epoch_order(np.array(sizes, dtype=np.uint32), batch, seed, epoch)
+    assert found == wanted
+    assert found[-1] == wanted[-1]
+    assert found[1:4] == wanted[1:4]
+    assert len(found) == steps_in_epoch(len(sizes), batch)
+
+
+def test_the_order_of_an_epoch_takes_four_bytes_a_row() -> None:
+    tracemalloc.start()
+    try:
+        order = epoch_order(np.ones(50_000, dtype=np.uint32), 8, 0, 0)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(order) == 6250
+    assert kept < 4 * 50_000 + 4 * 6250 + 10_000

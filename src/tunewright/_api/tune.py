@@ -180,7 +180,7 @@ class FineTuner:
         self._result: RunResult | None = None
 
     def prepare(self) -> None:
-        """Load and check model, data and settings. Writes nothing.
+        """Load and check model, data and settings. Writes nothing but the tokens of rows on disk.
 
         Raises:
             UserError: a fault in any of them.

@@ -33,5 +33,5 @@ def resume(
         demo(folder, quick=artifact.config["quick"], as_json=as_json)
         return
     with TrainingScreen(console) as screen:
-        result = pipeline.resume(folder, screen, checkpoint)
+        result = pipeline.resume(folder, screen, checkpoint, screen.rows_prepared)
     show_result(result, console, as_json)

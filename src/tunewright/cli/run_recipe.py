@@ -29,6 +29,7 @@ def run(
         findings_table,
         make_console,
         print_json,
+        said_in,
         scores_table,
         stage_progress,
     )
@@ -38,8 +39,8 @@ def run(
 
     console = make_console(quiet=as_json)
     loaded = load_recipe(recipe, overrides or ())
-    with console.status("Reading the model and the data"):
-        prepared = pipeline.prepare(loaded)
+    with console.status("Reading the model and the data") as status:
+        prepared = pipeline.prepare(loaded, progress=said_in(status))
     # Before hours of training, not after:
     check_metrics(metric or (), prepared.task)
     pipeline.require_held_out(prepared)
@@ -51,7 +52,7 @@ def run(
             console.print(findings_table(found["findings"]))
         require_sound(found, prepared.recipe.data.allow)
     with TrainingScreen(console) as screen:
-        trained = pipeline.train_or_resume(prepared, screen, found)
+        trained = pipeline.train_or_resume(prepared, screen, found, progress=screen.rows_prepared)
     with stage_progress(console) as progress:
         scores = pipeline.evaluate_run(trained.folder, progress, metric)
     report = pipeline.report_run(trained.folder)

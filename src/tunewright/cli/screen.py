@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +14,12 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.status import Status
 from rich.table import Table
 
 
@@ -53,6 +55,7 @@ class TrainingScreen:
             transient=True,
         )
         self._bar = self.progress.add_task("Training", total=None, numbers="")
+        self._before: dict[str, TaskID] = {}
         self._smooth: float | None = None
 
     def __enter__(self) -> TrainingScreen:
@@ -61,6 +64,12 @@ class TrainingScreen:
 
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
+
+    def rows_prepared(self, what: str, done: int, total: int) -> None:
+        """Draw a bar for what comes before training, as long as it takes."""
+        if what not in self._before:
+            self._before[what] = self.progress.add_task(what, total=total, numbers="rows")
+        self.progress.update(self._before[what], completed=done, visible=done < total)
 
     def training_started(self, state: Any, total_steps: int) -> None:
         """Draw the bar from the step the run begins at."""
@@ -99,6 +108,15 @@ def describe_event(line: Mapping[str, Any]) -> str:
     if event == "best_loaded":
         return f"[dim]step {step}[/]  kept the weights of step {line['best_step']}, the best"
     return ""
+
+
+def said_in(status: Status) -> Callable[[str, int, int], None]:
+    """A progress function (what, done, total) that writes how far the work is behind a spinner."""
+
+    def update(what: str, done: int, total: int) -> None:
+        status.update(f"{what}: {done:,} of {total:,}")
+
+    return update
 
 
 @contextmanager

@@ -35,6 +35,7 @@ def train(
         TrainingScreen,
         findings_table,
         make_console,
+        said_in,
         settings_table,
         stage_progress,
     )
@@ -42,8 +43,9 @@ def train(
     from tunewright.config.load import load_recipe
 
     console = make_console(quiet=as_json)
-    with console.status("Reading the model and the data"):
-        prepared = pipeline.prepare(load_recipe(recipe, overrides or ()))
+    with console.status("Reading the model and the data") as status:
+        prepared = pipeline.prepare(load_recipe(recipe, overrides or ()), progress=said_in(status))
+        status.update("Looking at the data")
         found = pipeline.audit_prepared(prepared)
     console.print(
         f"[bold]{prepared.task.value}[/] on {prepared.recipe.model}: "

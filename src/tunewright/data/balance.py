@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def said_of_balance(before: Dataset, after: Dataset) -> str:
     return f"{len(before):,} training rows became {len(after):,}: {changes}{more}"
 
 
-def class_weights(targets: NDArray[np.int64] | Sequence[int], classes: int) -> list[float]:
+def class_weights(targets: NDArray[Any] | Sequence[int], classes: int) -> list[float]:
     """What a row of each class weighs in the loss.
 
     A class of n_c of the n rows weighs n / (k n_c), where k classes occur: in inverse proportion
@@ -117,7 +117,7 @@ def class_weights(targets: NDArray[np.int64] | Sequence[int], classes: int) -> l
     return [float(weight) for weight in weights]
 
 
-def label_weights(targets: Sequence[Sequence[float]]) -> list[list[float]]:
+def label_weights(targets: NDArray[Any] | Sequence[Sequence[float]]) -> list[list[float]]:
     """What a row weighs in the loss of each label of a multilabel task.
 
     Each label is a question with two answers, no and yes, and is weighed by `class_weights`.

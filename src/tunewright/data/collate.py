@@ -7,7 +7,7 @@ needs no stored state to see the same rows in the same order, whatever its micro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -24,7 +24,50 @@ _BUCKET = 20
 """Batches sorted by length together. Fewer mean more padding, more mean less mixing."""
 
 
-def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+class Steps(Sequence[list[int]]):
+    """The rows of each step of an epoch: 4 bytes a row, and 4 a step.
+
+    Args:
+        rows: [n] all rows, those of one batch beside each other.
+        batch_size: rows of a batch; the last of `rows` may have fewer.
+        order: which batch each step takes.
+    """
+
+    def __init__(
+        self, rows: NDArray[np.uint32], batch_size: int, order: NDArray[np.uint32]
+    ) -> None:
+        self._rows = rows
+        self._size = batch_size
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, step: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, step: slice) -> list[list[int]]: ...
+    def __getitem__(self, step: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(step, slice):
+            return [self[i] for i in range(len(self))[step]]
+        first = int(self._order[step]) * self._size
+        rows: list[int] = self._rows[first : first + self._size].tolist()
+        return rows
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def steps_in_epoch(rows: int, batch_size: int) -> int:
+    """How many steps `epoch_order` gives."""
+    return -(-rows // batch_size)
+
+
+def epoch_order(
+    lengths: Sequence[int] | NDArray[np.uint32], batch_size: int, seed: int, epoch: int
+) -> Steps:
     """The steps of one epoch: indices of the rows of each global batch.
 
     Rows are shuffled, sorted by length inside buckets of 20 batches, cut into batches, and the
@@ -37,14 +80,14 @@ def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) 
         epoch: counted from 0.
     """
     random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
-    order = random.permutation(len(lengths))
+    order = random.permutation(len(lengths)).astype(np.uint32)
     sizes = np.asarray(lengths)
-    batches: list[list[int]] = []
+    # A bucket is whole batches, so batch i of all is what stands at i * batch_size.
     for start in range(0, len(order), batch_size * _BUCKET):
         bucket = order[start : start + batch_size * _BUCKET]
-        bucket = bucket[np.argsort(sizes[bucket], kind="stable")]
-        batches += [bucket[i : i + batch_size].tolist() for i in range(0, len(bucket), batch_size)]
-    return [batches[i] for i in random.permutation(len(batches))]
+        bucket[:] = bucket[np.argsort(sizes[bucket], kind="stable")]
+    batches = random.permutation(steps_in_epoch(len(order), batch_size))
+    return Steps(order, batch_size, batches.astype(np.uint32))
 
 
 def micro_batches(
@@ -53,7 +96,7 @@ def micro_batches(
     rank: int = 0,
     world: int = 1,
     *,
-    lengths: Sequence[int] | None = None,
+    lengths: Sequence[int] | NDArray[np.uint32] | None = None,
     max_tokens: int | None = None,
 ) -> list[list[int]]:
     """The passes of one process over a global batch.
@@ -83,23 +126,26 @@ def micro_batches(
     return mine + [[]] * (most - len(mine))
 
 
-def _within(rows: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def _within(
+    rows: Sequence[int], lengths: Sequence[int] | NDArray[np.uint32], max_tokens: int
+) -> list[list[int]]:
     """Rows in order, cut where a pass with padding would hold more than `max_tokens`."""
     passes: list[list[int]] = []
     width = 0
     for row in rows:
-        width = max(width, lengths[row])
+        length = int(lengths[row])
+        width = max(width, length)
         if passes and width * (len(passes[-1]) + 1) <= max_tokens:
             passes[-1].append(row)
         else:
             passes.append([row])
-            width = lengths[row]
+            width = length
     return passes
 
 
-def length_order(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+def length_order(lengths: Sequence[int] | NDArray[np.uint32], batch_size: int) -> list[list[int]]:
     """Batches for evaluation: longest first, so that memory runs out at once or never."""
-    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from tunewright.config.task import Task
@@ -106,6 +107,11 @@ class LazyRecords(Sequence[Record]):
     def select(self, indices: Sequence[int] | NDArray[Any]) -> LazyRecords:
         """A view of the records at `indices`, in that order."""
 
+    @cached_property
+    def class_names(self) -> frozenset[str]:
+        """Every class name that occurs. All records are read for it, once."""
+        return frozenset(name for record in self for name in record.class_names)
+
     @overload
     def __getitem__(self, index: int) -> Record: ...
     @overload
@@ -139,7 +145,10 @@ class Dataset:
 
         Of tags: `O`, then B- and I- of every entity type that occurs.
         """
-        found = {name for record in self.records for name in record.class_names}
+        if isinstance(self.records, LazyRecords):
+            found = self.records.class_names
+        else:
+            found = frozenset(name for record in self.records for name in record.class_names)
         return label_names(found) if self.task is Task.TOKEN_CLASSIFICATION else sorted(found)
 
     @property

@@ -109,7 +109,7 @@ class Rendered:
         dropped: rows left out because they are too long, or because nothing to train is left.
     """
 
-    examples: list[Example]
+    examples: Sequence[Example]
     cut: int = 0
     dropped: int = 0
 
@@ -169,15 +169,21 @@ class Renderer:
         return self.fit(dataset, self.tokenise(dataset), truncation)
 
     @collector_paused()
-    def tokenise(self, dataset: Dataset) -> list[Example]:
-        """The examples of each record, of any length: one, as a rule."""
+    def tokenise(self, dataset: Dataset, pairs: bool | None = None) -> list[Example]:
+        """The examples of each record, of any length: one, as a rule.
+
+        Args:
+            dataset: the records.
+            pairs: whether labelled rows are pairs of texts, also those that have one text only.
+                Default: whether any of these has two.
+        """
         if self.task is Task.TEXT:
             return self._texts(dataset)
         if self.task is Task.INSTRUCTION:
             return self._conversations(dataset)
         if self.task is Task.TOKEN_CLASSIFICATION:
             return tagged_examples(self.tokenizer, dataset.records, self.label_ids)
-        return self._labelled(dataset)
+        return self._labelled(dataset, pairs)
 
     def fit(
         self, dataset: Dataset, examples: list[Example], truncation: Truncation = "error"
@@ -198,32 +204,43 @@ class Renderer:
         if over and truncation == "error":
             longest = max(over, key=lambda e: e.longest)
             lost = sum(e.beyond(self.max_length) for e in over)
-            raise DataError(
-                f"{len(over)} of {len(examples)} rows in {dataset.name or 'the data'} are longer "
-                f"than max_length={self.max_length} tokens; {lost:,} tokens at their ends would be "
-                f"cut (the longest has {longest.longest:,}: "
-                f"{_place(dataset.records[longest.row])}). Set data.truncation=cut to cut them, "
-                "data.truncation=drop to leave those rows out, or raise max_length where the model "
-                "allows it."
-            )
+            raise self.too_long(dataset, len(over), len(examples), lost, longest)
         rendered = Rendered([])
+        kept: list[Example] = []
         for example in examples:
             if example.longest > self.max_length:
                 if truncation == "drop":
                     rendered.dropped += 1
                     continue
-                self._cut(example)
+                self.cut(example)
                 rendered.cut += 1
             if example.trained_tokens == 0:
                 rendered.dropped += 1
                 continue
-            rendered.examples.append(example)
-        if examples and not rendered.examples:
-            raise DataError(
-                f"No row of {dataset.name or 'the data'} has anything left to train within "
-                f"max_length={self.max_length} tokens. Raise max_length."
-            )
+            kept.append(example)
+        if examples and not kept:
+            raise self.nothing_left(dataset)
+        rendered.examples = kept
         return rendered
+
+    def too_long(
+        self, dataset: Dataset, over: int, rows: int, lost: int, longest: Example
+    ) -> DataError:
+        """What is said of rows that `max_length` would cut: `lost` tokens of `over` of `rows`."""
+        return DataError(
+            f"{over} of {rows} rows in {dataset.name or 'the data'} are longer than "
+            f"max_length={self.max_length} tokens; {lost:,} tokens at their ends would be cut (the "
+            f"longest has {longest.longest:,}: {_place(dataset.records[longest.row])}). Set "
+            "data.truncation=cut to cut them, data.truncation=drop to leave those rows out, or "
+            "raise max_length where the model allows it."
+        )
+
+    def nothing_left(self, dataset: Dataset) -> DataError:
+        """What is said where no row has a token that is trained."""
+        return DataError(
+            f"No row of {dataset.name or 'the data'} has anything left to train within "
+            f"max_length={self.max_length} tokens. Raise max_length."
+        )
 
     def prompt(self, record: Record, answer: int | None = None) -> tuple[list[int], str]:
         """Token ids up to an answer of a conversation, and that answer's text.
@@ -398,9 +415,10 @@ class Renderer:
 
     # Labelled rows
 
-    def _labelled(self, dataset: Dataset) -> list[Example]:
+    def _labelled(self, dataset: Dataset, has_pairs: bool | None) -> list[Example]:
         texts = [record.text for record in dataset]
-        has_pairs = any(record.text_pair is not None for record in dataset)
+        if has_pairs is None:
+            has_pairs = any(record.text_pair is not None for record in dataset)
         pairs = [record.text_pair or "" for record in dataset] if has_pairs else None
         if not texts:
             return []
@@ -426,7 +444,7 @@ class Renderer:
             return [float(name in label) for name in self.label_ids]
         return self.label_ids.get(str(label), -1)
 
-    def _cut(self, example: Example) -> None:
+    def cut(self, example: Example) -> None:
         """Cut a row to `max_length` in place; a labelled row or a source keeps its closing special
         token, an answer does not, or the model would learn to stop in its middle."""
         limit = self.max_length

@@ -11,7 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunewright.data.copies import NEAR_ROWS, prompt_of
 from tunewright.data.duplicates import near_pairs, normal_text
@@ -116,7 +116,7 @@ def _require_two_times(
         )
 
 
-def _groups(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _groups(dataset: Dataset) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Rows that must stay together, by union of equal groups, equal texts and near copies.
 
     Returns:
@@ -124,8 +124,8 @@ def _groups(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     import numpy as np
 
-    parent = array("q", range(len(dataset)))
-    sizes = array("q", [1]) * len(dataset)
+    parent = array("i", range(len(dataset)))
+    sizes = array("i", [1]) * len(dataset)
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -148,12 +148,14 @@ def _groups(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     for left, right in _near_copies(dataset, texts, same):
         if sizes[root(left)] + sizes[root(right)] <= max(_SMALLEST_LIMIT, len(dataset) * _LIMIT):
             unite(left, right)
-    roots = np.frombuffer(parent, dtype=np.int64)
+    del texts, others, same  # millions of rows may still have to be sorted
+    roots = np.frombuffer(parent, dtype=np.int32)
     while not np.array_equal(above := roots[roots], roots):
         roots = above
-    rows = np.argsort(roots, kind="stable")
-    borders = np.flatnonzero(np.diff(roots[rows], prepend=-1))
-    return rows, np.append(borders, len(rows))
+    rows = np.argsort(roots, kind="stable").astype(np.uint32)
+    ordered = roots[rows]
+    borders = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+    return rows, np.append(borders, len(rows)).astype(np.uint32)
 
 
 def _keys(dataset: Dataset) -> tuple[array[int], tuple[array[int], array[int]]]:
@@ -186,8 +188,8 @@ def _near_copies(dataset: Dataset, texts: array[int], same: Groups) -> list[tupl
 
 def _units(
     dataset: Dataset,
-    rows: NDArray[np.int64],
-    starts: NDArray[np.int64],
+    rows: NDArray[np.uint32],
+    starts: NDArray[np.uint32],
     times: Sequence[float] | None = None,
 ) -> list[Unit]:
     """The groups with what they are dealt out by."""
@@ -205,30 +207,31 @@ def _units(
     return found
 
 
-def _columns(dataset: Dataset, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Columns:
+def _columns(dataset: Dataset, rows: NDArray[np.uint32], starts: NDArray[np.uint32]) -> Columns:
     """The groups with what they are stratified on: the rarest label, or the tenth of the number."""
     import numpy as np
 
     sizes = np.diff(starts)
+    strata: NDArray[Any]
     if dataset.task is Task.REGRESSION:
         values = np.array(array("d", map(_number, dataset)))[rows]
         means = np.add.reduceat(values, starts[:-1]) / sizes if len(rows) else values
         ranks = np.empty(len(sizes), dtype=np.int64)
         ranks[np.argsort(means, kind="stable")] = np.arange(len(sizes))
         strata = ranks * _REGRESSION_BINS // max(len(sizes), 1)
-        return Columns(sizes, strata, np.full(len(rows), -1), starts)
+        return Columns(sizes, strata, np.full(len(rows), -1, dtype=np.int32), starts)
     numbers: dict[str, int] = {}
-    labels = array("q")
+    labels = array("i")
     for record in dataset:
         name = record.label if isinstance(record.label, str) else None
         labels.append(-1 if name is None else numbers.setdefault(name, len(numbers)))
     named = list(numbers)
     counts = Counter(labels)
     order = sorted(range(len(named)), key=lambda number: (counts[number], named[number]))
-    rank = np.empty(len(named) + 1, dtype=np.int64)
+    rank = np.empty(len(named) + 1, dtype=np.int32)
     rank[order] = np.arange(len(named))
     rank[-1] = len(named)
-    of_rows = np.frombuffer(labels, dtype=np.int64)[rows]
+    of_rows = np.frombuffer(labels, dtype=np.int32)[rows]
     strata = np.minimum.reduceat(rank[of_rows], starts[:-1]) if len(rows) else of_rows
     strata[strata == len(named)] = -1  # groups without a label come first
     return Columns(sizes, strata, of_rows, starts)

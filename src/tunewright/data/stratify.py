@@ -11,7 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,10 +35,10 @@ class Columns:
         starts: [u + 1] where the rows of each unit begin.
     """
 
-    sizes: NDArray[np.int64]
-    strata: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    sizes: NDArray[np.uint32]
+    strata: NDArray[Any]
+    labels: NDArray[np.int32]
+    starts: NDArray[np.uint32]
 
     def labels_of(self, unit: int) -> set[int]:
         """The different labels in a unit."""
@@ -70,9 +70,9 @@ def by_stratum(units: Columns, shares: Shares, noise: random.Random) -> NDArray[
     """
     import numpy as np
 
-    shuffled = array("q", range(len(units.sizes)))
+    shuffled = array("i", range(len(units.sizes)))
     noise.shuffle(shuffled)
-    order = np.frombuffer(shuffled, dtype=np.int64)
+    order = np.frombuffer(shuffled, dtype=np.int32)
     order = order[np.argsort(units.strata[order], kind="stable")]
     places = np.zeros(len(order), dtype=np.int8)
     filled = [0] * PARTS
@@ -95,7 +95,7 @@ def by_stratum(units: Columns, shares: Shares, noise: random.Random) -> NDArray[
 
 
 def _fill_empty_columns(
-    units: Columns, order: NDArray[np.int64], places: NDArray[np.int8], shares: Shares
+    units: Columns, order: NDArray[np.int32], places: NDArray[np.int8], shares: Shares
 ) -> None:
     """As `_fill_empty`."""
     import numpy as np

@@ -68,7 +68,7 @@ class Work:
     """The rows of an evaluation, and how each model or baseline answers them."""
 
     dataset: Dataset
-    examples: list[Example]
+    examples: Sequence[Example]
     renderer: Renderer
     batch_size: int
     max_new_tokens: int

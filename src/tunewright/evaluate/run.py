@@ -225,7 +225,7 @@ def _check_labels(dataset: Dataset, known: Sequence[str]) -> None:
         )
 
 
-def _rendered(renderer: Renderer, dataset: Dataset) -> tuple[list[Example], list[str]]:
+def _rendered(renderer: Renderer, dataset: Dataset) -> tuple[Sequence[Example], list[str]]:
     rendered = renderer.render(dataset, "cut")
     notes = []
     if rendered.cut and renderer.task is not Task.TOKEN_CLASSIFICATION:

@@ -10,13 +10,18 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tunewright.config.optimization import Optimizer
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.errors import ConfigError
 from tunewright.models.inspect import ModelFacts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _LONGEST_BY_DEFAULT = 1024
 """Tokens; longer rows need an explicit max_length, because memory grows with them."""
@@ -82,7 +87,7 @@ def choose_settings(
     recipe: Recipe,
     facts: ModelFacts,
     task: Task,
-    lengths: Sequence[int],
+    lengths: Sequence[int] | NDArray[np.uint32],
     machine: Machine,
     *,
     longest: int = 0,
@@ -115,7 +120,8 @@ def choose_settings(
         epochs = 3.0 if len(lengths) < _MANY_ROWS else 1.0
         choice.set("num_train_epochs", epochs, f"{len(lengths):,} training rows")
     # Plain texts are split, whatever their length; `lengths` has their pieces.
-    longest = max(lengths) if task is Task.TEXT else max([longest, *lengths])
+    of_all = int(np.max(lengths))
+    longest = of_all if task is Task.TEXT else max(longest, of_all)
     virtual = choice.values.get("num_virtual_tokens", recipe.num_virtual_tokens) or 0
     room = facts.max_length - virtual
     limit = min(room, _LONGEST_BY_DEFAULT)

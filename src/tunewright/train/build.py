@@ -14,6 +14,7 @@ import numpy as np
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
 from tunewright.data.render import Renderer
+from tunewright.data.token_store import targets_of
 from tunewright.errors import ArtifactError
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.adapters import apply_method
@@ -29,6 +30,7 @@ from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAvera
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
 HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head")
 """Names that transformers gives to newly made heads."""
@@ -62,7 +64,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     )
     scale = 1.0
     if task is Task.REGRESSION:
-        scale = _start_at_mean(model, [float(e.target) for e in prepared.train.examples])  # type: ignore[arg-type]
+        scale = _start_at_mean(model, targets_of(prepared.train.examples))
     model = apply_method(model, recipe, task)
     pissa = initial_factors(model) if recipe.init_lora_weights == "pissa" else None
     if recipe.gradient_checkpointing:
@@ -151,7 +153,7 @@ def _save_pissa(
     as_plain_lora(target, initial)
 
 
-def _start_at_mean(model: Any, targets: list[float]) -> float:
+def _start_at_mean(model: Any, targets: NDArray[np.float64]) -> float:
     """Let the new head predict the mean target at first; return the standard deviation."""
     import torch
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tunewright.config.task import Task
+from tunewright.data.token_store import targets_of
 from tunewright.train.checkpoint import LoopState
 from tunewright.train.journal import read_journal
 from tunewright.train.loop import Job
@@ -41,11 +40,13 @@ def chance_loss(job: Job, prepared: Prepared) -> float | None:
     likely less, at chance too.
     """
     gamma = prepared.recipe.focal_gamma or 0.0
-    targets: list[Any] = [example.target for example in job.train]
+    if prepared.task.is_generative or prepared.task is Task.TOKEN_CLASSIFICATION:
+        return None
+    targets = targets_of(job.train)
     if prepared.task is Task.REGRESSION:
         return 1.0 if float(np.std(targets)) > 0 else None
     if prepared.task is Task.MULTILABEL and prepared.class_weights is None:
-        on = np.asarray(targets, dtype=float).mean(axis=0)
+        on = targets.mean(axis=0)
         terms = [
             -((1 - p) ** gamma) * p * np.log(p)
             for share in (on, 1 - on)
@@ -54,7 +55,7 @@ def chance_loss(job: Job, prepared: Prepared) -> float | None:
         return float(np.mean(terms[0] + terms[1]))
     if prepared.task is not Task.CLASSIFICATION:
         return None
-    counts = np.bincount([int(target) for target in targets]).astype(float)
+    counts = np.bincount(targets.astype(np.int64)).astype(float)
     if prepared.class_weights is not None:
         counts *= np.asarray(prepared.class_weights)[: len(counts)]
     shares = counts[counts > 0] / counts.sum()

@@ -25,8 +25,9 @@ import numpy as np
 
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
-from tunewright.data.collate import epoch_order
+from tunewright.data.collate import epoch_order, steps_in_epoch
 from tunewright.data.render import Example
+from tunewright.data.token_store import lengths_of
 from tunewright.errors import Interrupted
 from tunewright.metrics import get_metric
 from tunewright.train.checkpoint import (
@@ -45,6 +46,7 @@ from tunewright.train.validate import validation_scores
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from numpy.typing import NDArray
 
     from tunewright.models.forward import Forward
 
@@ -81,6 +83,7 @@ class Job:
         metric: that decides which score is best.
         data_seconds, step_seconds: spent making batches, and in steps as a whole, since the start
             of this process.
+        lengths, trained: tokens of each training row, and those of them that count.
         unfreezing: which layers have joined in a step, where they join one by one.
         save_finished: as `save_model`, where the finished model has another form.
     """
@@ -103,10 +106,11 @@ class Job:
     step_seconds: float = 0.0
     unfreezing: Unfreezing | None = None
     save_finished: Callable[[Path], None] | None = None
-    lengths: list[int] = field(init=False)
+    lengths: NDArray[np.uint32] = field(init=False)
+    trained: NDArray[np.uint32] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lengths = [len(example) for example in self.train]
+        self.lengths, self.trained = lengths_of(self.train)
 
     @property
     def global_batch(self) -> int:
@@ -119,7 +123,7 @@ class Job:
 
 def steps_of(recipe: Recipe, rows: int, global_batch: int) -> tuple[int, int]:
     """Steps of one epoch and of the whole run."""
-    per_epoch = len(epoch_order([1] * rows, global_batch, 0, 0))
+    per_epoch = steps_in_epoch(rows, global_batch)
     if recipe.max_steps > 0:
         return per_epoch, recipe.max_steps
     assert recipe.num_train_epochs is not None
@@ -156,7 +160,7 @@ def run_loop(
     observer.training_started(state, total)
     began = time.monotonic() - state.seconds
     checkpointed = state.step
-    epoch_done, order = -1, []
+    epoch_done, order = -1, epoch_order([], 1, 0, 0)
 
     def tell(event: str, **values: Any) -> None:
         journal.write(event, state.step, **values)
@@ -181,14 +185,14 @@ def run_loop(
             loss, short = step_gradients(job, rows, state, seed)
             reactions.add(short)
             grad_norm = job.optimizer.gather_gradients()
-            targets = sum(job.train[i].trained_tokens for i in rows)
+            targets = int(job.trained[rows].sum())
             if reactions.may_take(loss, grad_norm, targets):
                 job.optimizer.set_rate_factor(factor)
                 job.optimizer.step(grad_norm, recipe.max_grad_norm)
                 state.losses.append(loss)
             job.optimizer.zero_grad()
             state.step += 1
-            tokens = sum(lengths[i] for i in rows)
+            tokens = int(lengths[rows].sum())
             state.tokens += tokens
             state.seconds = time.monotonic() - began
             step_seconds = time.monotonic() - step_began

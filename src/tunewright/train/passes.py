@@ -56,7 +56,7 @@ def step_gradients(
     Raises:
         TrainingError: memory is too short for a single row, or the recipe only proposes.
     """
-    count = sum(job.train[i].trained_tokens for i in rows)
+    count = int(job.trained[list(rows)].sum())
     found: list[Diagnosis] = []
     while True:
         seed()
@@ -187,7 +187,7 @@ def _shrink(job: Job, state: LoopState, rows: Sequence[int], error: str | None) 
     """Halve the passes from here on, or stop where that is not possible or not wanted."""
     recipe = job.recipe
     size, tokens = pass_limits(job, state.halvings)
-    longest = max(job.lengths[i] for i in rows)
+    longest = int(job.lengths[list(rows)].max())
     found = error or "in another process"
     said = f"Memory ran out in step {state.step + 1} with {size} rows a pass ({found})."
     if size == 1:

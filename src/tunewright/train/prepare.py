@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,11 +23,13 @@ from tunewright.data.balance import (
     said_of_balance,
     said_of_weights,
 )
+from tunewright.data.fitted_rows import block_lengths, fitted
 from tunewright.data.layout import pick_template
 from tunewright.data.records import Dataset, Splits
-from tunewright.data.render import Example, Rendered, Renderer
+from tunewright.data.render import Rendered, Renderer
 from tunewright.data.sources import load_splits
 from tunewright.data.tags import OUTSIDE
+from tunewright.data.token_store import TokenStore, targets_of
 from tunewright.errors import ConfigError, DataError
 from tunewright.metrics import get_metric
 from tunewright.models.adapters import check_method
@@ -37,10 +40,11 @@ from tunewright.models.layers import layer_count
 from tunewright.models.load import check_task, load_tokenizer, pick_device
 from tunewright.plan.settings import choose_settings, measure_machine
 from tunewright.train.rates import check_unfreezing, planned_steps
-from tunewright.train.token_room import require_room
+from tunewright.train.token_cache import TOKENS, Progress, longest_row, tokenised
 from tunewright.train.validate import metrics_in_training
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerFast
 
 
@@ -89,12 +93,20 @@ class Prepared:
         )
 
 
-def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
-    """Load and check everything a run needs. Writes nothing.
+def prepare(
+    recipe: Recipe,
+    splits: Splits | None = None,
+    *,
+    tokens: Path | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Load and check everything a run needs. Writes nothing but the tokens of rows on disk.
 
     Args:
         recipe: as the user wrote it.
-        splits: records in memory, instead of `recipe.data`.
+        splits: records to train on, instead of `recipe.data`.
+        tokens: folder for the tokens of rows on disk. Default: `.tokens` in `output_dir`.
+        progress: told how many rows are tokenised.
 
     Raises:
         UserError: a fault in the recipe, the data or the model.
@@ -126,13 +138,12 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     prefix, system = recipe.data.source_prefix, recipe.data.system
     template = pick_template(recipe.data.template, tokenizer, task, facts.kind, prefix, system)
     renderer = Renderer(tokenizer, task, facts.max_length, template, labels, prefix, system)
-    require_room(trained, renderer)
-    train = renderer.tokenise(trained)
-    held_out = [
-        example.longest
-        for part in (splits.validation, splits.test)
-        for example in renderer.tokenise(part)
-    ]
+    tokens = tokens or Path(recipe.output_dir) / TOKENS
+    train = tokenised(trained, renderer, "training", tokens, progress)
+    validation = tokenised(splits.validation, renderer, "validation", tokens, progress)
+    longest = int(validation.longest.max(initial=0))
+    if recipe.max_length is None or not splits.test.on_disk:  # else nothing asks for it
+        longest = max(longest, longest_row(splits.test, renderer))
     device = pick_device(recipe.device)
     chosen = choose_settings(
         recipe,
@@ -140,7 +151,7 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
         task,
         _training_lengths(train, task, recipe),
         measure_machine(device.type),
-        longest=max(held_out, default=0),
+        longest=longest,
         validation_rows=len(splits.validation),
     )
     assert chosen.recipe.max_length is not None
@@ -148,7 +159,7 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     truncation = recipe.data.truncation
     _check_metric(chosen.recipe, task)
     check_method(facts, chosen.recipe)
-    rendered = renderer.fit(trained, train, truncation)
+    rendered = fitted(renderer, trained, train, truncation)
     if chosen.recipe.unfreeze_steps is not None:
         steps = planned_steps(chosen.recipe, len(rendered.examples))
         check_unfreezing(chosen.recipe, layer_count(facts), steps, task)
@@ -161,7 +172,7 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
         facts,
         tokenizer,
         rendered,
-        renderer.render(splits.validation, truncation),
+        fitted(renderer, splits.validation, validation, truncation),
         template,
         weights,
     )
@@ -184,7 +195,7 @@ def _sampled(splits: Splits, recipe: Recipe) -> Splits:
     if limit is None or limit >= len(splits.train):
         return splits
     random = np.random.Generator(np.random.Philox(key=[recipe.seed, len(splits.train)]))
-    chosen = np.sort(random.permutation(len(splits.train))[:limit]).tolist()
+    chosen = np.sort(random.permutation(len(splits.train))[:limit])
     return Splits(splits.train.select(chosen), splits.validation, splits.test)
 
 
@@ -209,7 +220,7 @@ def _class_weights(
     """What the rows that are trained on weigh in the loss; noted in `told`."""
     if recipe.data.balance != "weights":
         return None
-    targets: list[Any] = [example.target for example in rendered.examples]
+    targets = targets_of(rendered.examples)
     if recipe.task is Task.MULTILABEL:
         absent, present = label_weights(targets)
         told["data.balance"] = said_of_weights("a label that a row has", labels, present)
@@ -219,16 +230,11 @@ def _class_weights(
     return weights
 
 
-def _training_lengths(train: list[Example], task: Task, recipe: Recipe) -> list[int]:
+def _training_lengths(train: TokenStore, task: Task, recipe: Recipe) -> NDArray[np.uint32]:
     """Tokens of each training row; long plain texts count as blocks of 512."""
     if task is not Task.TEXT:
-        return [example.longest for example in train]
-    block = recipe.max_length or 512
-    return [
-        min(block, len(example) - start)
-        for example in train
-        for start in range(0, len(example), block)
-    ]
+        return train.longest
+    return block_lengths(train.ids, recipe.max_length or 512, shortest=1)[1]
 
 
 def _check_data(splits: Splits) -> None:

@@ -8,7 +8,7 @@ the parts of a training step. It does not know files or pictures.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -85,14 +85,16 @@ def find_rate(
     losses: list[float] = []
     means: list[float] = []
     mean, diverged = 0.0, False
-    order: list[list[int]] = []
+    order: Iterator[list[int]] = iter(())
     for step in range(steps):
-        if not order:
+        rows = next(order, None)
+        if rows is None:
             epoch = step  # any number that no other epoch of this test has
-            order = list(epoch_order(job.lengths, job.global_batch, recipe.seed, epoch))
+            order = iter(epoch_order(job.lengths, job.global_batch, recipe.seed, epoch))
+            rows = next(order)
         rate = recipe.learning_rate / SPAN * SPAN ** (2 * step / (steps - 1))
         seed = partial(seed_step, recipe.seed, step, job.accelerator.process_index)
-        loss, _ = step_gradients(job, order.pop(0), state, seed)
+        loss, _ = step_gradients(job, rows, state, seed)
         norm = job.optimizer.gather_gradients()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             diverged = True

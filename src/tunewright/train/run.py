@@ -35,6 +35,7 @@ from tunewright.train.looking_back import look_back
 from tunewright.train.loop import Job, Observer, run_loop, steps_of
 from tunewright.train.prepare import Prepared, prepare
 from tunewright.train.rollback import restore
+from tunewright.train.token_cache import TOKENS, Progress, remove_tokens
 from tunewright.train.watch import note
 
 if TYPE_CHECKING:
@@ -112,12 +113,18 @@ def _held(folder: Path, processes: PartialState, prepared: Prepared | None) -> I
         yield
 
 
-def resume(folder: Path, observer: Observer, checkpoint: Path | None = None) -> RunResult:
+def resume(
+    folder: Path,
+    observer: Observer,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
     """Go on from the newest whole checkpoint, or from the start where there is none.
 
     Args:
         folder: of a run.
         checkpoint: a checkpoint-N folder to go on from instead.
+        progress: told how many rows are tokenised, before training goes on.
 
     Raises:
         ArtifactError: the folder is no run, or another process is using it.
@@ -135,6 +142,8 @@ def resume(folder: Path, observer: Observer, checkpoint: Path | None = None) -> 
                 update={"data": recipe.data.model_copy(update={"max_samples": None})}
             ),
             splits,
+            tokens=folder / TOKENS,
+            progress=progress,
         )
         prepared.recipe = recipe
         damaged: list[dict[str, str]] = []
@@ -249,6 +258,7 @@ def _train(
         if main:
             _save_finished(job, folder)
             artifact.finish("done", **results)
+            remove_tokens(folder)
         job.accelerator.wait_for_everyone()
     return RunResult(folder, results["metrics"], artifact.results)
 
