@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunewright.data.collate import epoch_order, length_order, micro_batches
+from tunewright.data.collate import IGNORED, epoch_order, length_order, micro_batches, pack
+from tunewright.data.render import Example
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 
@@ -69,3 +70,26 @@ def test_passes_hold_no_more_tokens_than_allowed(
     assert sorted(i for rows in passes for i in rows) == batch
     for rows in passes:
         assert len(rows) == 1 or max(sizes[i] for i in rows) * len(rows) <= limit
+
+
+def test_packed_passes_are_cut_by_their_tokens_alone() -> None:
+    sizes = [30, 10, 10, 10, 50]
+
+    def passes(packed: bool) -> list[list[int]]:
+        return micro_batches(range(5), 8, lengths=sizes, max_tokens=60, packed=packed)
+
+    assert passes(packed=True) == [[0, 1, 2, 3], [4]]
+    assert passes(packed=False) == [[0, 1], [2, 3], [4]]
+
+
+def test_a_packed_row_does_not_predict_the_next() -> None:
+    rows = [
+        Example([5, 6, 7], 0, loss_mask=[True, True, True]),
+        Example([8, 9], 1, loss_mask=[False, True]),
+    ]
+    batch = {key: value.tolist() for key, value in pack(rows).items()}
+    assert batch == {
+        "input_ids": [[5, 6, 7, 8, 9]],
+        "position_ids": [[0, 1, 2, 0, 1]],
+        "labels": [[IGNORED, 6, 7, IGNORED, 9]],
+    }
