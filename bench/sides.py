@@ -19,6 +19,7 @@ from typing import Any
 
 from tunewright.config.recipe import Recipe
 from tunewright.data.render import Renderer
+from tunewright.models.load import limit_threads, pick_device
 from tunewright.models.memory import peak_memory, reset_peak_memory
 from tunewright.train.prepare import Prepared, prepare
 
@@ -48,6 +49,10 @@ class Clock:
         self._began, self._busy = time.perf_counter(), time.process_time()
 
     def stop(self) -> None:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self.seconds = time.perf_counter() - self._began
         self.busy = time.process_time() - self._busy
 
@@ -60,7 +65,7 @@ class Clock:
 
     def result(self, tokens: int, **more: Any) -> dict[str, Any]:
         found = {"seconds": self.seconds, "busy_seconds": self.busy, "tokens": tokens}
-        return found | {"peak_bytes": peak_memory()} | more
+        return found | {"peak_bytes": peak_memory(pick_device("auto").type)} | more
 
 
 def ours(spec: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +82,24 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
         state = run_loop(job, LoopState(), journal, clock)
         journal.close()
         flops = model_flops(job.forward.model, state.tokens)
-        found = clock.result(state.tokens, dtype=prepared.recipe.dtype, model_flops=flops)
+        found = clock.result(
+            state.tokens,
+            padding_share=_padding(job, state.step),
+            dtype=prepared.recipe.dtype,
+            model_flops=flops,
+        )
         return found | _scores(job.forward, prepared)
+
+
+def _padding(job: Any, steps: int) -> float:
+    """The share of the tokens of the first so many steps (of the first epoch) that is padding."""
+    from step_parts import pass_sizes
+
+    from tunewright.data.collate import epoch_order
+
+    taken = epoch_order(job.lengths, job.global_batch, job.recipe.seed, 0)[:steps]
+    tokens = sum(job.lengths[i] for rows in taken for i in rows)
+    return 1 - tokens / sum(size for size, _ in pass_sizes(job, taken))
 
 
 def trainer(spec: dict[str, Any]) -> dict[str, Any]:
@@ -168,14 +189,8 @@ def _arguments(spec: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": prepared.recipe.device == "cpu" or not _accelerator_here(),
+        "use_cpu": pick_device("auto").type == "cpu",
     }
-
-
-def _accelerator_here() -> bool:
-    from tunewright.models.load import pick_device
-
-    return pick_device("auto").type != "cpu"
 
 
 def _timed(theirs: Any) -> dict[str, Any]:
@@ -247,8 +262,6 @@ def model_flops(model: Any, tokens: int) -> float:
 def rate(spec: dict[str, Any]) -> dict[str, Any]:
     """The best rate of a square matrix product, in float32 and bfloat16, in FLOP a second."""
     import torch
-
-    from tunewright.models.load import limit_threads, pick_device
 
     limit_threads()
     size, device = spec.get("size", 1536), pick_device("auto")

@@ -71,7 +71,10 @@ def measured_parts(prepared: Prepared, steps: int) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     found: Counter[str] = Counter()
     for event in profile.events():
-        own = event.self_device_time_total + event.self_cpu_time_total
+        if event.device_type is not torch.autograd.DeviceType.CPU:
+            continue  # a kernel, whose time the operation that launched it has too
+        on_device = torch.cuda.is_available()
+        own = event.self_device_time_total if on_device else event.self_cpu_time_total
         found[_part(event)] += own / 1e6
     found["data"] = job.data_seconds - data_before
     bounds = _bounds(job, taken)
@@ -122,7 +125,7 @@ def _bounds(job: Job, taken: Sequence[Sequence[int]]) -> dict[str, float]:
     head = model.get_output_embeddings() if job.task.is_generative else None
     layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     found: Counter[str] = Counter()
-    for tokens, counted in _pass_sizes(job, taken):
+    for tokens, counted in pass_sizes(job, taken):
         found["linear"] += _products(layers, tokens, dtype, device)
         if head is not None and counted:
             found["head_and_loss"] += _products([head], counted, dtype, device)
@@ -137,14 +140,14 @@ def _bounds(job: Job, taken: Sequence[Sequence[int]]) -> dict[str, float]:
     tokens = sum(job.lengths[i] for rows in taken for i in rows)
     found["embedding"] = 2 * tokens * table.shape[1] * table.element_size() / bandwidth
     if table.requires_grad:  # its gradient is made as zeros, then summed into
-        passes = len(_pass_sizes(job, taken))
+        passes = len(pass_sizes(job, taken))
         found["embedding"] += passes * table.numel() * table.element_size() / bandwidth
     trained = sum(p.numel() for p in job.optimizer.parameters)
     found["optimizer"] = len(taken) * trained * _ADAMW_BYTES / bandwidth
     return dict(found)
 
 
-def _pass_sizes(job: Job, taken: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+def pass_sizes(job: Job, taken: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """Tokens of each pass, with padding, and those that count in its loss."""
     size, most = pass_limits(job, 0)
     sizes = []

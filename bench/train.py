@@ -4,11 +4,11 @@
     python bench/train.py --rows questions.jsonl --steps 20 --repeats 3
 
 Every side runs in a process of its own on the same rows, base, batch, peak rate and number of
-steps; the sides take turns, and each repeat has a seed of its own. A ratio is taken within a repeat,
-and its median is printed with the lowest and the highest. Loading and tokenising are not timed.
-Tokens are those that are no padding. The peers are the extra `bench`; a work whose peer is not
-installed is left out, with a word about it. The last line is one JSON object: `{"figures": {...},
-"machine": {...}}`.
+steps; the sides take turns, and each repeat has a seed of its own. A ratio is taken within a
+repeat, and its median is printed with the lowest and the highest. Loading and tokenising are not
+timed. Tokens are those that are no padding. The peers are the extra `bench`; a work whose peer is
+not installed is left out, with a word about it. The last line is one JSON object:
+`{"figures": {...}, "machine": {...}}`.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _line(side: str, found: dict[str, Any]) -> str:
         f"  {side:16} {found['tokens'] / found['seconds']:>9,.1f} tokens/s "
         f"({found['tokens'] / found['busy_seconds']:,.1f} a processor second)  "
         f"{found['peak_bytes'] / 1e9:6.2f} GB  held-out loss {found['loss']:.4f}  {score} "
-        f"{found['dtype']}"
+        f"{found['dtype']}, {found.get('padding_share', 0):.0%} padding"
     )
 
 
