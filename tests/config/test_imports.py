@@ -65,6 +65,7 @@ INFO = {
         "columns": {"prompt": "instruction", "query": "input", "response": "output"},
     },
 }
+PACKED = "a row there is a block of many rows, which a batch counts: raise the batch size instead"
 FACTORY = {
     "model_name_or_path": "org/model",
     "stage": "sft",
@@ -111,7 +112,7 @@ def test_llama_factory_is_taken_over_key_by_key(folder):
         "lora_target_modules": ["q_proj", "v_proj"],
     }
     assert found.left_out == {
-        "packing": "no equivalent",
+        "packing": PACKED,
         "logging_steps": "every step is in journal.jsonl",
         "resume_from_checkpoint": "off",
     }
@@ -342,7 +343,7 @@ def test_trl_is_taken_over_key_by_key(folder):
         "save_steps": 200,
         "load_best_model_at_end": True,
     }
-    assert found.left_out == {"packing": "no equivalent"}
+    assert found.left_out == {"packing": PACKED}
 
 
 def test_a_command_line_of_trl(folder):
@@ -467,7 +468,7 @@ def test_the_command_prints_a_recipe_or_json(folder, capsys):
     put("axolotl.yml", AXOLOTL)
     assert run(["data", "import", "axolotl.yml"]) == 0
     printed = capsys.readouterr().out
-    assert "#   sample_packing: no equivalent\n" in printed
+    assert f"#   sample_packing: {PACKED}\n" in printed
     assert yaml.safe_load(printed)["max_length"] == 4096
     assert run(["data", "import", "axolotl.yml", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

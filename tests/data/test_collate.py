@@ -8,7 +8,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunewright.data.collate import epoch_order, length_order, micro_batches, steps_in_epoch
+from tunewright.data.collate import (
+    IGNORED,
+    epoch_order,
+    length_order,
+    micro_batches,
+    pack,
+    steps_in_epoch,
+)
+from tunewright.data.render import Example
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 
@@ -108,3 +116,26 @@ def test_the_order_of_an_epoch_takes_four_bytes_a_row() -> None:
         tracemalloc.stop()
     assert len(order) == 6250
     assert kept < 4 * 50_000 + 4 * 6250 + 10_000
+
+
+def test_packed_passes_are_cut_by_their_tokens_alone() -> None:
+    sizes = [30, 10, 10, 10, 50]
+
+    def passes(packed: bool) -> list[list[int]]:
+        return micro_batches(range(5), 8, lengths=sizes, max_tokens=60, packed=packed)
+
+    assert passes(packed=True) == [[0, 1, 2, 3], [4]]
+    assert passes(packed=False) == [[0, 1], [2, 3], [4]]
+
+
+def test_a_packed_row_does_not_predict_the_next() -> None:
+    rows = [
+        Example([5, 6, 7], 0, loss_mask=[True, True, True]),
+        Example([8, 9], 1, loss_mask=[False, True]),
+    ]
+    batch = {key: value.tolist() for key, value in pack(rows).items()}
+    assert batch == {
+        "input_ids": [[5, 6, 7, 8, 9]],
+        "position_ids": [[0, 1, 2, 0, 1]],
+        "labels": [[IGNORED, 6, 7, IGNORED, 9]],
+    }

@@ -78,6 +78,10 @@ _REASONS = {
     "optim": "the optimizer is AdamW",
     "optimizer": "the optimizer is AdamW",
     "report_to": "runs are kept in their folder",
+    **dict.fromkeys(
+        ("packing", "sample_packing", "neat_packing"),
+        "a row there is a block of many rows, which a batch counts: raise the batch size instead",
+    ),
     "fp16": "numbers are float32 or bfloat16",
     "model_type": "the kind of model follows from its config.json",
     "tokenizer_type": "the tokenizer follows from the model's folder",

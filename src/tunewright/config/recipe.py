@@ -108,6 +108,9 @@ class Recipe(TrainedWeights, Regularization, Optimization, WatchingKeys):
     max_tokens_per_pass: PositiveInt | None = None
     """Tokens in one forward pass on one device, padding included. A batch with more is cut into
     several passes; the update stays the same."""
+    packing: bool = False
+    """Put the rows of a pass behind one another in one sequence, so that none is padded. No row
+    sees another, and the update stays the same. Decoders that learn `instruction` or `text`."""
 
     learning_rate: PositiveFloat | None = None
     """Peak rate of the optimizer."""
@@ -276,6 +279,16 @@ class Recipe(TrainedWeights, Regularization, Optimization, WatchingKeys):
                 self.init_lora_weights == "pissa" and self.dtype == "bfloat16",
                 "init_lora_weights 'pissa' takes its directions out of the base, which bfloat16 "
                 "would round; use dtype: float32 or remove it.",
+            ),
+            (
+                self.packing and self.method is not None and self.method.has_virtual_tokens,
+                f"packing does not work with method {self.method}, whose virtual tokens stand "
+                "before a whole sequence; remove one of them.",
+            ),
+            (
+                self.packing and self.neftune_noise_alpha is not None,
+                "neftune_noise_alpha depends on the length of a row, which packing hides; remove "
+                "one of them.",
             ),
             (
                 self.optim is Optimizer.MUON

@@ -98,6 +98,7 @@ def micro_batches(
     *,
     lengths: Sequence[int] | NDArray[np.uint32] | None = None,
     max_tokens: int | None = None,
+    packed: bool = False,
 ) -> list[list[int]]:
     """The passes of one process over a global batch.
 
@@ -110,6 +111,7 @@ def micro_batches(
         rank, world: which process of how many.
         lengths: tokens of every row of the data set; needed with `max_tokens`.
         max_tokens: tokens of a pass at most, padding included. A longer row has a pass of its own.
+        packed: whether rows are packed, so that none is padded.
     """
     stride = per_device * world
     shares: list[list[list[int]]] = [[] for _ in range(world)]
@@ -120,26 +122,30 @@ def micro_batches(
             if lengths is None or max_tokens is None:
                 passes.append(rows)
             else:
-                passes += _within(rows, lengths, max_tokens)
+                passes += _within(rows, lengths, max_tokens, packed)
     most = max(len(passes) for passes in shares)
     mine = shares[rank]
     return mine + [[]] * (most - len(mine))
 
 
 def _within(
-    rows: Sequence[int], lengths: Sequence[int] | NDArray[np.uint32], max_tokens: int
+    rows: Sequence[int],
+    lengths: Sequence[int] | NDArray[np.uint32],
+    max_tokens: int,
+    packed: bool,
 ) -> list[list[int]]:
-    """Rows in order, cut where a pass with padding would hold more than `max_tokens`."""
+    """Rows in order, cut where a pass would hold more than `max_tokens`, with its padding."""
     passes: list[list[int]] = []
-    width = 0
+    width = total = 0
     for row in rows:
         length = int(lengths[row])
-        width = max(width, length)
-        if passes and width * (len(passes[-1]) + 1) <= max_tokens:
+        width, total = max(width, length), total + length
+        size = total if packed else width * (len(passes[-1]) + 1 if passes else 1)
+        if passes and size <= max_tokens:
             passes[-1].append(row)
         else:
             passes.append([row])
-            width = length
+            width = total = length
     return passes
 
 
@@ -188,6 +194,23 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]
     elif examples[0].target is not None:
         batch["labels"] = torch.tensor([example.target for example in examples])
     return batch
+
+
+def pack(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """Rows of a decoder behind one another in one sequence, without padding.
+
+    Returns:
+        `input_ids`, `position_ids` and `labels`, each [1 x t]. Positions begin at 0 in each row.
+        The first token of a row is no label: it would be predicted from the row before.
+    """
+    import torch
+
+    ids = np.concatenate([np.asarray(e.input_ids, dtype=np.int64) for e in examples])
+    positions = np.concatenate([np.arange(len(e.input_ids)) for e in examples])
+    counts = np.concatenate([np.asarray(e.loss_mask, dtype=bool) for e in examples])
+    labels = np.where(counts & (positions > 0), ids, IGNORED)
+    found = {"input_ids": ids, "position_ids": positions, "labels": labels}
+    return {key: torch.from_numpy(value)[None] for key, value in found.items()}
 
 
 def _targets(examples: Sequence[Example]) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tunewright.data.collate import IGNORED
 from tunewright.models.head_loss import head_loss, token_losses
+from tunewright.models.packing import packed_inputs
 
 _CHECK_TOLERANCE = 0.02
 """Largest relative difference allowed between the chunked loss and the model's own logits."""
@@ -93,7 +94,8 @@ class CausalForward(nn.Module):
 
     def _logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits of the positions of `_targets`."""
-        logits: Tensor = self.model(**_inputs(batch), use_cache=self._prompted).logits
+        inputs = _inputs(batch) | packed_inputs(batch)
+        logits: Tensor = self.model(**inputs, use_cache=self._prompted).logits
         return logits[:, -batch["input_ids"].shape[1] : -1]  # not those of virtual tokens
 
     def _hidden(self, batch: dict[str, Tensor]) -> Tensor:
@@ -103,7 +105,7 @@ class CausalForward(nn.Module):
         # Rows are padded on the right and attention looks left only: no token that counts can
         # see padding, and without a mask the faster attention kernels apply.
         hidden: Tensor = self._network[0](
-            input_ids=batch["input_ids"], use_cache=False
+            input_ids=batch["input_ids"], use_cache=False, **packed_inputs(batch)
         ).last_hidden_state
         return hidden[:, :-1]
 

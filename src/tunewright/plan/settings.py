@@ -156,6 +156,11 @@ def choose_settings(
         "no gradients are kept" if small else "memory",
     )
     _strategies(choice, recipe, validation_rows)
+    if recipe.packing and not (task.is_generative and facts.kind == "decoder"):
+        choice.faults.append(
+            f"packing is for decoders that learn instruction or text; this is task {task.value!r} "
+            f"with a base of kind {facts.kind!r}. Remove it: batches hold rows of like length."
+        )
     resolved = recipe.model_copy(update={**choice.values, "task": task})
     if recipe.method is None:  # what the chosen method has no use for was not seen before
         choice.faults += resolved.contradictions()

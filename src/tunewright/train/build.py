@@ -42,7 +42,8 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     from accelerate import Accelerator
     from transformers.integrations import activate_neftune
 
-    from tunewright.models.forward import Forward, LabelForward, TagForward
+    from tunewright.models.forward import Forward, LabelForward, TagForward, whole_model
+    from tunewright.models.packing import let_pack
     from tunewright.models.seq2seq import text_forward
 
     recipe, task = prepared.recipe, prepared.task
@@ -77,6 +78,8 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     forward: Forward
     if task.is_generative:
         _set_stop_tokens(model, prepared)
+        if recipe.packing:
+            let_pack(whole_model(model))
         forward = text_forward(model)
     elif task is Task.TOKEN_CLASSIFICATION:
         forward = TagForward(model)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunewright.data.collate import collate, micro_batches
+from tunewright.data.collate import collate, micro_batches, pack
 from tunewright.errors import TrainingError
 from tunewright.train.watch import Diagnosis
 
@@ -108,6 +108,7 @@ def accumulate_gradients(job: Job, rows: Sequence[int], count: int, halvings: in
         accelerator.num_processes,
         lengths=job.lengths,
         max_tokens=tokens,
+        packed=job.recipe.packing,
     )
     total = 0.0
     for micro in passes:
@@ -115,9 +116,10 @@ def accumulate_gradients(job: Job, rows: Sequence[int], count: int, halvings: in
         chosen = micro or [rows[0]]
         weight = 1.0 if micro else 0.0
         began = time.monotonic()
+        examples = [job.train[i] for i in chosen]
+        made = pack(examples) if job.recipe.packing else collate(examples, job.pad_id)
         batch = {
-            key: value.to(accelerator.device, non_blocking=True)
-            for key, value in collate([job.train[i] for i in chosen], job.pad_id).items()
+            key: value.to(accelerator.device, non_blocking=True) for key, value in made.items()
         }
         job.data_seconds += time.monotonic() - began
         loss_sum, _ = job.forward(batch)
