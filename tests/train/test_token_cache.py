@@ -249,7 +249,10 @@ def test_rows_of_one_text_beside_pairs_are_tokenised_as_in_one_go(
     renderer = Renderer(AutoTokenizer.from_pretrained(tiny_encoder), data.task, 64, labels=("a",))
     store = tokenised(data, renderer, "training", tmp_path / "t")
     assert list(store) == renderer.tokenise(data)
-    assert longest_row(data, renderer) == 8
+    told = Told()
+    assert longest_row(data, renderer, "test", told) == 8
+    assert told == ["Measuring the test rows"]
+    assert longest_row(data.select([]), renderer, "test") == 0
     assert not (tmp_path / "t").exists()
 
 
@@ -257,7 +260,7 @@ def test_a_row_on_disk_costs_few_bytes_of_memory_to_train_on(
     write_rows, tmp_path, on_disk, monkeypatch
 ) -> None:
     monkeypatch.setattr(token_cache, "_ROWS_AT_ONCE", 64)
-    count, length = 3000, 400
+    count, length = 1500, 300
     path = write_rows("long.jsonl", [{"text": "a" * length}] * count)
     data = load(path)
     renderer = renderer_of(data)
@@ -270,5 +273,5 @@ def test_a_row_on_disk_costs_few_bytes_of_memory_to_train_on(
         tracemalloc.stop()
     assert store.lengths.tolist() == [length + 1] * count
     assert held < 16 * count + 50_000
-    assert peak < 64 * length * 120  # of 64 rows at once, not of 3000
+    assert peak < 64 * length * 120  # of 64 rows at once, not of 1500
     assert json.loads((tmp_path / "t" / "training" / "manifest.json").read_text())["rows"] == count

@@ -7,10 +7,8 @@ not know what the columns mean.
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,13 @@ from tunewright.data.json_lines import (
     shown_around,
     stored_rows,
 )
+from tunewright.data.parquet import read_parquet, spooled_parquet
 from tunewright.data.table import Table
 from tunewright.errors import DataError
 
 _WRAPPERS = ("data", "rows", "examples", "records")
 IN_MEMORY = 200_000_000
-"""Bytes up to which a file of JSON lines is held in memory."""
+"""Bytes up to which a file of JSON lines, or of Parquet once it is unpacked, is held in memory."""
 _JSON_LINES = (".jsonl", ".ndjson")
 _PASSAGE = 4000
 """Characters of a plain text file that make one row, cut between paragraphs."""
@@ -41,7 +40,8 @@ def read_file(path: Path, in_memory: int | None = None) -> Table:
 
     Args:
         path: the file.
-        in_memory: bytes from which the rows of JSON lines stay on disk. Default: `IN_MEMORY`.
+        in_memory: bytes from which the rows of JSON lines stay on disk, and those of Parquet, as
+            it says their size is unpacked, go there. Default: `IN_MEMORY`.
 
     Raises:
         DataError: the file is empty, damaged, or of an unknown format.
@@ -49,8 +49,12 @@ def read_file(path: Path, in_memory: int | None = None) -> Table:
     size = path.stat().st_size
     if size == 0:
         raise DataError(f"{path} is empty (0 bytes); a data file with at least one row is needed.")
-    large = size > (IN_MEMORY if in_memory is None else in_memory)
-    table = stored_rows(path) if large and path.suffix.lower() in _JSON_LINES else None
+    limit = IN_MEMORY if in_memory is None else in_memory
+    table = None
+    if path.suffix.lower() in _JSON_LINES:
+        table = stored_rows(path) if size > limit else None
+    elif _reader(path) is read_parquet:
+        table = spooled_parquet(path, limit)
     if table is None:
         table = _reader(path)(path)
     if not len(table):
@@ -133,67 +137,6 @@ def _json_rows(content: Any) -> list[Any]:
         if plain and len({len(column) for column in columns}) == 1:
             return [dict(zip(content, cells, strict=True)) for cells in zip(*columns, strict=True)]
     return [content] if content else []
-
-
-def read_parquet(path: Path) -> Table:
-    """Read a Parquet file, with the class names that `datasets` keeps in it."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with path.open("rb") as handle:
-            table = pyarrow.parquet.read_table(handle)
-        found = arrow_rows(table)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f"{path} is not a whole Parquet file: {reason} Write or download it again."
-        ) from error
-    return Table(str(path), found, classes=_parquet_classes(table.schema.metadata or {}))
-
-
-def arrow_rows(table: Any) -> list[dict[str, Any]]:
-    """Rows of an Arrow table; dates, decimals and bytes become text.
-
-    Raises:
-        ValueError: two columns have the same name.
-    """
-    names = table.column_names
-    if len(set(names)) != len(names):
-        raise ValueError(f"two columns have the same name: {', '.join(map(repr, names))}.")
-    rows: list[dict[str, Any]] = table.to_pylist()
-    plain = ("string", "large_string", "int", "float", "double", "bool", "uint", "null")
-    odd = [f.name for f in table.schema if not str(f.type).startswith(plain)]
-    for row in rows if odd else ():
-        for name in odd:
-            row[name] = json_like(row[name])
-    return rows
-
-
-def json_like(value: Any) -> Any:
-    """The value as JSON could hold it: dates and decimals as text, bytes as hexadecimal digits."""
-    if isinstance(value, dict):
-        return {key: json_like(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [json_like(item) for item in value]
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal):
-        return str(value)
-    return value
-
-
-def _parquet_classes(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    content = metadata.get(b"huggingface")
-    if not content:
-        return {}
-    features = json.loads(content).get("info", {}).get("features", {})
-    found = {}
-    for name, feature in features.items():
-        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
-        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":  # one, or a list of them
-            found[name] = list(inner["names"])
-    return found
 
 
 def read_plain_text(path: Path) -> Table:

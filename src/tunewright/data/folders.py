@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.artifacts import MANIFEST, Artifact, read_json
-from tunewright.data.files import READERS, arrow_rows, read_documents, read_file
+from tunewright.data.files import READERS, read_documents, read_file
+from tunewright.data.parquet import arrow_rows
 from tunewright.data.table import Table
 from tunewright.errors import DataError
 

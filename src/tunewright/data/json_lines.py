@@ -130,7 +130,7 @@ class _Faults:
         if len(self.told) < _SHOWN_FAULTS:
             self.told.append(fault)
 
-    def require_none(self, path: Path) -> None:
+    def require_none(self, path: Path | str) -> None:
         if self.count:
             lines = "1 broken line" if self.count == 1 else f"{self.count:,} broken lines"
             rest = self.count - len(self.told)
@@ -181,8 +181,12 @@ def rows_of_text(path: Path, text: str) -> Table:
     return Table(str(path), rows, numbers)
 
 
-def stored_rows(path: Path) -> Table | None:
+def stored_rows(path: Path, source: str = "") -> Table | None:
     """The rows of a file that stays on disk: some 4 bytes a row are kept of it.
+
+    Args:
+        path: the file.
+        source: what it was made of, for messages. Default: the file.
 
     Returns:
         None for what only `rows_of_text` reads: UTF-16 and UTF-32, one JSON list, blank files.
@@ -195,12 +199,12 @@ def stored_rows(path: Path) -> Table | None:
     if is_wide(head) or head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"", b"["):
         return None
     try:
-        return _scan(path, "utf-8")
+        return _scan(path, "utf-8", source or str(path))
     except UnicodeDecodeError as error:
         if _is_damaged_utf8(path, head):
             raise damaged(str(path), "utf-8", error.start, error.end) from error
     try:
-        return _scan(path, "cp1252")
+        return _scan(path, "cp1252", source or str(path))
     except UnicodeDecodeError as error:
         raise damaged(str(path), "cp1252", error.start, error.end) from error
 
@@ -245,7 +249,7 @@ def _lines(block: bytes) -> Iterator[tuple[int, bytes]]:
     yield at, block[at:]
 
 
-def _scan(path: Path, encoding: str) -> Table:
+def _scan(path: Path, encoding: str, source: str) -> Table:
     """Read every row once, and keep where it is.
 
     Raises:
@@ -285,9 +289,9 @@ def _scan(path: Path, encoding: str) -> Table:
                 columns.update(dict.fromkeys(row))
             places.add(start + at, len(content), number)
     if zero:
-        raise zero_byte(str(path), zero)
-    faults.require_none(path)
+        raise zero_byte(source, zero)
+    faults.require_none(source)
     rows = StoredRows(
         path, stamp, places, tuple(columns), encoding, _SOUND, exact=quick.large_numbers
     )
-    return Table(str(path), rows, rows.numbers)
+    return Table(source, rows, rows.numbers)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tunewright.config.source_name import HIDDEN, divide, shown
-from tunewright.data.files import json_like
+from tunewright.data.parquet import json_like
 from tunewright.data.table import Table
 from tunewright.errors import DataError, did_you_mean
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PARTS = 3
 """Train, validation, test, by their numbers 0, 1 and 2."""
-_BLOCK = 1 << 16
+_BLOCK = 1 << 12
 
 Shares = tuple[float, float, float]
 

@@ -143,7 +143,7 @@ def prepare(
     validation = tokenised(splits.validation, renderer, "validation", tokens, progress)
     longest = int(validation.longest.max(initial=0))
     if recipe.max_length is None or not splits.test.on_disk:  # else nothing asks for it
-        longest = max(longest, longest_row(splits.test, renderer))
+        longest = max(longest, longest_row(splits.test, renderer, "test", progress))
     device = pick_device(recipe.device)
     chosen = choose_settings(
         recipe,

@@ -92,10 +92,20 @@ def tokenised(
         return TokenStore(*(StoredBytes(target / name) for name in _FILES))
 
 
-def longest_row(dataset: Dataset, renderer: Renderer) -> int:
-    """Tokens of the longest row, which nothing is kept of; 0 where there is none."""
-    chunks = (renderer.tokenise(chunk) for chunk in _chunks(dataset))
-    return max((example.longest for examples in chunks for example in examples), default=0)
+def longest_row(
+    dataset: Dataset, renderer: Renderer, part: str, progress: Progress | None = None
+) -> int:
+    """Tokens of the longest row; 0 where there is none. Nothing is kept of the rows.
+
+    The arguments are those of `tokenised`.
+    """
+    longest = done = 0
+    for chunk in _chunks(dataset):
+        longest = max(longest, *(example.longest for example in renderer.tokenise(chunk)), 0)
+        done += len(chunk)
+        if progress is not None:
+            progress(f"Measuring the {part} rows", done, len(dataset))
+    return longest
 
 
 def remove_tokens(run: Path) -> None:
