@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import AutoModelForCausalLM
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import runs
 from runs import StopAfter, train
+from tiny import byte_tokenizer
 from tunewright import pipeline
 from tunewright.artifacts import sha256_file
 from tunewright.config.recipe import Recipe
-from tunewright.errors import ConfigError, Interrupted
+from tunewright.errors import ConfigError, Interrupted, ModelError
 from tunewright.train.journal import read_journal
 
 
@@ -123,3 +125,31 @@ def test_packing_for_an_encoder_decoder_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="a base of kind 'encoder-decoder'"):
         pipeline.prepare(recipe(tiny_t5, instruction_file, tmp_path / "run"))
+
+
+def test_a_base_that_leaks_is_refused_before_the_first_step(
+    instruction_file: Path, tmp_path: Path
+) -> None:
+    tokenizer = byte_tokenizer()
+    config = AutoConfig.for_model(
+        "lfm2",
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        layer_types=["conv", "full_attention"],
+        max_position_embeddings=256,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    run = tmp_path / "run"
+    with pytest.raises(ModelError, match=r"packing does not work with this base \(lfm2\)"):
+        train(recipe(tmp_path / "base", instruction_file, run))
+    assert not (run / "journal.jsonl").exists()
+    train(recipe(tmp_path / "base", instruction_file, run, packing=False, max_steps=1))

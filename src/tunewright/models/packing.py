@@ -24,7 +24,7 @@ from tunewright.models.load import quiet_loading
 
 ATTENTION = "sdpa_by_document"
 """The name in transformers' registry."""
-DOCUMENTS = "document_lengths"
+DOCUMENTS = "packed_lengths"
 """Keyword that carries the lengths of the documents through the layers to their attention."""
 _CHECK_LENGTHS = (7, 9)
 """Tokens of the two rows that are packed to see whether they stay apart."""
@@ -43,24 +43,34 @@ def attention_by_document(
     key_1HTD: Tensor,
     value_1HTD: Tensor,
     attention_mask: Tensor | None,
-    document_lengths: Sequence[int] | None = None,
+    packed_lengths: Sequence[int] | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each document; without documents, transformers' own for `sdpa`.
 
-    The signature and the order of the outputs' dimensions [1 x t x h x d] are those that
-    transformers has for attention functions.
+    The signature is that of transformers' attention functions.
+
+    Args:
+        module: the attention layer.
+        query_1HTD, key_1HTD, value_1HTD: of all documents behind one another.
+        attention_mask: used where nothing is packed.
+        packed_lengths: tokens of each document. Default: nothing is packed.
+        sliding_window: how many tokens a token sees, itself included. Default: all before it.
+        kwargs: passed on.
+
+    Returns:
+        The output, [1 x t x h x d], and no attention weights.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if document_lengths is None:
+    if packed_lengths is None:
         theirs: tuple[Tensor, None] = sdpa_attention_forward(
             module, query_1HTD, key_1HTD, value_1HTD, attention_mask, **kwargs
         )
         return theirs
     outputs = []
-    pieces = (x.split(list(document_lengths), dim=2) for x in (query_1HTD, key_1HTD, value_1HTD))
+    pieces = (torch.split(x, list(packed_lengths), 2) for x in (query_1HTD, key_1HTD, value_1HTD))
     for query, key, value in zip(*pieces, strict=True):
         mask = _window(query.shape[2], sliding_window, query.device)
         outputs.append(sdpa_attention_forward(module, query, key, value, mask, **kwargs)[0])
