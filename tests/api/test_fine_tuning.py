@@ -331,7 +331,7 @@ TAG_METRICS = [
     "entity_recall",
     "token_accuracy",
 ]
-TEXT_METRICS = ["perplexity", "rouge", "bleu", "chrf", "exact_match"]
+TEXT_METRICS = ["perplexity", "rouge", "bleu", "chrf", "exact_match", "bertscore"]
 
 
 def test_every_member_of_the_metrics_is_measured(
@@ -352,7 +352,8 @@ def test_every_member_of_the_metrics_is_measured(
                 str(model), f"t{number}", "full", f"{number}.jsonl", max_steps=1, device="cpu"
             )
         )
-        found = evaluate_model(f"t{number}", f"{number}.jsonl", names, num_samples=6)
+        options = {"encoder": str(tiny_encoder)} if "bertscore" in names else {}
+        found = evaluate_model(f"t{number}", f"{number}.jsonl", names, num_samples=6, **options)
         assert len(found["metrics"]) == len(names)
     tested = {*LABEL_METRICS, *NUMBER_METRICS, *TAG_METRICS, *TEXT_METRICS, "custom"}
     assert {m.value for m in EvaluationMetric} == tested

@@ -39,6 +39,8 @@ def random_rows(name: str, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
         return side[0], [r if rng.random() < 0.3 else p for r, p in zip(*side, strict=True)]
     if needs == "passes":
         return [True] * n, (rng.random(n) < 0.7).tolist()
+    if needs == "similarities":
+        return [1.0] * n, rng.uniform(0.3, 1.0, n)
     sizes = rng.integers(5, 50, n)
     return sizes, sizes * rng.gamma(9, 0.25, n)
 

@@ -32,6 +32,7 @@ class EvaluationMetric(StrEnum):
     ROUGE = "rouge"
     BLEU = "bleu"
     CHRF = "chrf"
+    BERTSCORE = "bertscore"
     EXACT_MATCH = "exact_match"
     MSE = "mse"
     MAE = "mae"
@@ -70,8 +71,11 @@ class EvaluationConfig:
         slices: columns to score parts of the rows by. None: length, label, language, source and
             every column of few values.
         against: an earlier model to compare with.
+        few_shot: training rows to show the base before each row, as one more baseline.
         forgetting: measure what tuning cost, by probes before and after (models of text only).
         probe_pairs, probe_text: files of your own for the probes.
+        encoder: what the metric `bertscore` compares texts by. None: all-minilm-l6-v2.
+        robustness: also score the rows with typing slips, in other case, without punctuation.
     """
 
     model_path: str
@@ -89,9 +93,12 @@ class EvaluationConfig:
     pass_function: Callable[[dict[str, Any], Any], bool] | None = None
     slices: Sequence[str] | None = None
     against: str | None = None
+    few_shot: int = 0
     forgetting: bool = False
     probe_pairs: str | None = None
     probe_text: str | None = None
+    encoder: str | None = None
+    robustness: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
@@ -170,7 +177,10 @@ class ModelEvaluator:
                 passes=config.pass_function,
                 slices=config.slices,
                 against=config.against,
+                encoder=config.encoder,
+                few_shot=config.few_shot,
                 forgetting=config.forgetting,
+                robustness=config.robustness,
                 probe_pairs=config.probe_pairs,
                 probe_text=config.probe_text,
             ).to_dict()

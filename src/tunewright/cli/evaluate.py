@@ -30,6 +30,10 @@ def evaluate(
         typer.Option(help="Rows to score. Default: the rows the run held out."),
     ] = None,
     metric: Metrics = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Encoder of the metric bertscore. Default: all-minilm-l6-v2."),
+    ] = None,
     passes: Annotated[
         str | None,
         typer.Option(
@@ -45,6 +49,12 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option(help="Measure the base and trivial baselines too.")
     ] = True,
+    few_shot: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Show the base so many training rows before each row: one more baseline."
+        ),
+    ] = 0,
     slices: Slices = None,
     against: Annotated[
         str | None,
@@ -63,6 +73,12 @@ def evaluate(
     probe_text: Annotated[
         str | None, typer.Option(help="General text of your own for --forgetting.")
     ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness", help="Score the rows with slips, in other case, without punctuation."
+        ),
+    ] = False,
     human: Annotated[
         bool,
         typer.Option(
@@ -113,11 +129,14 @@ def evaluate(
         _refuse_beside_human(
             {
                 "--metric": metric,
+                "--encoder": encoder,
                 "--pass": passes,
                 "--train-data": train_data,
                 "--no-baselines": not baselines,
+                "--few-shot": few_shot,
                 "--slice": slices,
                 "--forgetting": forgetting,
+                "--robustness": robustness,
                 "--probe-pairs": probe_pairs,
                 "--probe-text": probe_text,
                 "--max-length": max_length,
@@ -158,11 +177,14 @@ def evaluate(
             output_dir=output,
             progress=progress,
             metrics=metric,
+            encoder=encoder,
             with_baselines=baselines,
+            few_shot=few_shot,
             slices=slices,
             against=against,
             passes=load_passes(passes) if passes else None,
             forgetting=forgetting,
+            robustness=robustness,
             probe_pairs=probe_pairs,
             probe_text=probe_text,
             batch_size=batch_size,

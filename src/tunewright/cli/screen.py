@@ -188,10 +188,13 @@ def comparison_lines(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def finding_lines(evaluation: Mapping[str, Any]) -> list[str]:
-    """Sentences on the parts of the rows that the model is worse on, and on what it forgot."""
+    """Sentences on the rows that the model is worse on, as they are or changed, and on what it
+    forgot."""
     lost = evaluation.get("forgetting") or {}
     slices = (evaluation.get("slices") or {}).get("verdict", [])
-    return [*slices, *lost.get("verdict", []), *lost.get("notes", [])]
+    robust = evaluation.get("robustness") or {}
+    said = [*robust.get("verdict", []), *robust.get("notes", [])]
+    return [*slices, *said, *lost.get("verdict", []), *lost.get("notes", [])]
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:

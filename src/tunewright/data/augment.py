@@ -96,7 +96,7 @@ def augment(dataset: Dataset, changes: Changes, seed: int = 0) -> Dataset:
         seen = {_content(record)}
         for number in range(changes.copies):
             noise = random.Random(f"{seed}:{position}:{number}")
-            copy = _copy(record, partial(change_text, changes=changes, noise=noise))
+            copy = with_changed_text(record, partial(change_text, changes=changes, noise=noise))
             if _content(copy) not in seen:
                 seen.add(_content(copy))
                 meta = {**record.meta, PARENT: record.row or position + 1}
@@ -246,8 +246,8 @@ def _neighbours() -> dict[str, str]:
 NEIGHBOURS: Mapping[str, str] = _neighbours()
 
 
-def _copy(record: Record, change: Callable[[str], str]) -> Record:
-    """The record with what a user wrote changed."""
+def with_changed_text(record: Record, change: Callable[[str], str]) -> Record:
+    """The record with what a user wrote changed: both texts of a pair, the user's own turns."""
     if record.messages:
         messages = tuple(
             Message(m.role, change(m.content), m.train) if m.role == "user" else m

@@ -102,8 +102,58 @@ def few_shot(
         picked = _balanced([train.records[row] for row in rows], _vectors(texts), k, noise)
     found = [rows[i] for i in picked]
     records = [train.records[row] for row in found]
-    messages = _messages(train, records, query)
+    messages = _messages(train.task, train.labels, records, query)
     return FewShot(chosen, found, records, messages, _prompt(messages, train.task, query))
+
+
+class NearestRows:
+    """Training rows to show beside many queries: texts are read once, then each query is quick.
+
+    Args:
+        train: training rows with labels or answers.
+        k: examples for each query; fewer where there are fewer different texts.
+
+    Raises:
+        DataError: as `few_shot`.
+    """
+
+    def __init__(self, train: Dataset, k: int) -> None:
+        _check(train, k, "any", "nearest")
+        self.train, self.k = train, k
+        self._rows = _distinct_rows(train, None)
+        if not self._rows:
+            raise DataError(f"{train.name or 'The data'} has no training row to show.")
+        texts = [_asked(train.records[row]) for row in self._rows]
+        self._keys = [normal_text(text) for text in texts]
+        self._words = _vectorizer()
+        self._vectors = self._words.fit_transform(texts)
+
+    def near(self, record: Record) -> list[Record]:
+        """The rows that `few_shot` would show before what a record asks, the nearest last."""
+        query = _asked(record)
+        key = normal_text(query)
+        same = [i for i, other in enumerate(self._keys) if other == key]
+        found = _nearest(self._vectors, self._words.transform([query]), self.k, same)
+        return [self.train.records[self._rows[i]] for i in found]
+
+
+def prompt_messages(
+    task: Task, labels: Sequence[str], shown: Sequence[Record], query: str
+) -> list[dict[str, str]]:
+    """Turns of a conversation: what to do, the rows that are shown, and the text to answer.
+
+    Args:
+        task: of the rows; those with labels get an instruction.
+        labels: that may be answered.
+        shown: rows with their answers.
+        query: the text to answer.
+    """
+    return _messages(task, labels, shown, query)
+
+
+def prompt_text(messages: Sequence[dict[str, str]], task: Task) -> str:
+    """The turns as one text that an answer continues, for models without a chat template."""
+    return _prompt(messages, task, "")
 
 
 def _default(train: Dataset, query: str | None) -> str:
@@ -162,10 +212,14 @@ def _answer(record: Record) -> str:
 
 def _vectors(texts: Sequence[str]) -> Any:
     """[n x words] TF-IDF of length 1, so that a product is a cosine; sparse."""
+    return _vectorizer().fit_transform(texts)
+
+
+def _vectorizer() -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     # Any run of letters and digits, so that no text of words is without one.
-    return TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", sublinear_tf=True).fit_transform(texts)
+    return TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", sublinear_tf=True)
 
 
 def _likeness(vectors: Any, row: int) -> NDArray[np.float64]:
@@ -188,12 +242,14 @@ def _farthest(vectors: Any, k: int, noise: random.Random) -> list[int]:
     return picked
 
 
-def _nearest(vectors: Any, query: Any, k: int) -> list[int]:
+def _nearest(vectors: Any, query: Any, k: int, without: Sequence[int] = ()) -> list[int]:
     """Rows near the query and not near each other, the nearest last."""
     import numpy as np
 
     near = (vectors @ query.T).toarray().ravel()
+    near[list(without)] = -np.inf
     pool = np.argsort(-near, kind="stable")[: max(k, _CANDIDATES)]
+    pool = pool[np.isfinite(near[pool])]
     candidates = vectors[pool]
     novelty = np.zeros(len(pool))
     score = near[pool].copy()
@@ -231,8 +287,10 @@ def _balanced(records: Sequence[Record], vectors: Any, k: int, noise: random.Ran
     return picked
 
 
-def _messages(train: Dataset, records: Sequence[Record], query: str | None) -> list[dict[str, str]]:
-    said = _instruction(train)
+def _messages(
+    task: Task, labels: Sequence[str], records: Sequence[Record], query: str | None
+) -> list[dict[str, str]]:
+    said = _instruction(task, labels)
     messages = [{"role": "system", "content": said}] if said else []
     for record in records:
         messages.append({"role": "user", "content": _asked(record)})
@@ -242,15 +300,15 @@ def _messages(train: Dataset, records: Sequence[Record], query: str | None) -> l
     return messages
 
 
-def _instruction(train: Dataset) -> str:
+def _instruction(task: Task, labels: Sequence[str]) -> str:
     """What to do, for tasks whose rows do not say it themselves."""
-    names = ", ".join(train.labels)
+    names = ", ".join(labels)
     return {
         Task.CLASSIFICATION: f"Answer with the label of the text, one of: {names}.",
         Task.MULTILABEL: f"Answer with the labels of the text, separated by commas, or none, "
         f"from: {names}.",
         Task.REGRESSION: "Answer with the number that belongs to the text.",
-    }.get(train.task, "")
+    }.get(task, "")
 
 
 def _prompt(messages: Sequence[dict[str, str]], task: Task, query: str | None) -> str:

@@ -11,14 +11,16 @@ from tunewright.data.records import Dataset, Record
 from tunewright.data.render import Example, Renderer
 from tunewright.evaluate.passes import Passes, passed
 from tunewright.metrics import estimate, get_metric
+from tunewright.models.catalogue import model_folder
 from tunewright.models.forward import CausalForward, LabelForward, TagForward
 from tunewright.models.generate import generate
 from tunewright.models.load import Finished
 from tunewright.models.predict import Predictions, predict
 from tunewright.models.seq2seq import text_forward
 from tunewright.models.tag_words import tag_words
+from tunewright.models.token_similarity import ENCODER, token_similarity
 
-_OF_TEXTS = ("texts", "passes")
+_OF_TEXTS = ("texts", "passes", "similarities")
 """What metrics need that look at generated answers."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, rows done, and rows in all."""
@@ -49,6 +51,7 @@ class Answers:
         classes: names of the columns of `probabilities`.
         losses, tokens: per row, for generative tasks.
         texts: generated answers, where a metric asked for them.
+        similarities: [n] of the answers and their references, once they were asked for.
         sureness: of tagged words, the probability of each word's tag.
         unseen: tagged words that the model did not see, because they are beyond its length.
     """
@@ -59,6 +62,7 @@ class Answers:
     losses: Any = None
     tokens: Any = None
     texts: Sequence[str] = ()
+    similarities: Any = None
     sureness: Sequence[Sequence[float]] = ()
     unseen: int = 0
 
@@ -74,6 +78,8 @@ class Work:
     max_new_tokens: int
     progress: Progress | None
     passes: Passes | None = None
+    encoder: str = ENCODER
+    device: str = "auto"
 
     @property
     def rows(self) -> list[int]:
@@ -161,6 +167,12 @@ class Work:
             if not answers.texts:
                 return None
             return [answer for _, answer in self._asked()], list(answers.texts)
+        if needs == "similarities":
+            if not answers.texts:
+                return None
+            if answers.similarities is None:
+                answers.similarities = self._similarities(answers.texts)
+            return [1.0] * len(answers.texts), answers.similarities
         references: list[Any] = [record.label for record in self.records]
         if needs == "probabilities":
             if answers.probabilities is None:
@@ -175,6 +187,16 @@ class Work:
         """The prompt of each example and the answer to it."""
         pairs = zip(self.records, self.examples, strict=True)
         return [self.renderer.prompt(record, example.answer) for record, example in pairs]
+
+    def _similarities(self, texts: Sequence[str]) -> Any:
+        """How alike the encoder finds each answer and its reference."""
+        return token_similarity(
+            [answer for _, answer in self._asked()],
+            texts,
+            model_folder(self.encoder),
+            device=self.device,
+            progress=row_counter(self.progress, f"Similarity by {self.encoder}", len(texts)),
+        )
 
     def _trained_bytes(self) -> list[int]:
         """Bytes of text, in UTF-8, that each example's losses are of."""

@@ -8,7 +8,7 @@ answer. It does not know training.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,31 +154,20 @@ def require_tuned_text(finished: Finished, model: str, before: str = "") -> None
 def _ask(
     finished: Finished, probes: Probes, batch_size: int, progress: Progress | None, when: str
 ) -> _Said:
-    tokenizer, settings = finished.tokenizer, finished.settings
-    longest = min(_LONGEST, finished.facts.max_length)
-    chat = "chat" if getattr(tokenizer, "chat_template", None) else "plain"
-    renderer = Renderer(tokenizer, Task.INSTRUCTION, longest, chat)
+    tokenizer = finished.tokenizer
     sentences = [text for pair in probes.pairs for text in (pair.good, pair.bad)]
-    ids = [renderer.literal_ids(text) for text in (*sentences, *probes.texts)]
-    # What comes before a sentence is the token that begins a text, as in lm-evaluation-harness.
-    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    examples = [
-        Example([first, *row][:longest], i, [False, *(True for _ in row)][:longest])
-        for i, row in enumerate(ids)
-    ]
-    found = predict(
-        CausalForward(finished.model),
-        examples,
-        settings.task,
-        pad_id=int(tokenizer.pad_token_id),
-        batch_size=batch_size,
-        progress=row_counter(progress, f"Probe {when} tuning", len(examples)),
+    losses, ids = text_losses(
+        finished,
+        [*sentences, *probes.texts],
+        batch_size,
+        row_counter(progress, f"Probe {when} tuning", len(sentences) + len(probes.texts)),
     )
-    assert found.losses is not None
     n = len(sentences)
-    right = [bool(good < bad) for good, bad in found.losses[:n].reshape(-1, 2)]
-    said = _Said(right, found.losses[n:], [row[: longest - 1] for row in ids[n:]])
-    if chat == "chat":
+    right = [bool(good < bad) for good, bad in losses[:n].reshape(-1, 2)]
+    said = _Said(right, losses[n:], ids[n:])
+    if getattr(tokenizer, "chat_template", None):
+        longest = min(_LONGEST, finished.facts.max_length)
+        renderer = Renderer(tokenizer, Task.INSTRUCTION, longest, "chat")
         asked = [
             renderer.prompt(
                 Record(messages=(Message("user", row.prompt), Message("assistant", "", True)))
@@ -195,6 +184,35 @@ def _ask(
             progress=row_counter(progress, f"Instructions {when} tuning", len(asked)),
         )
     return said
+
+
+def text_losses(
+    finished: Finished,
+    texts: Sequence[str],
+    batch_size: int = 8,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Any, list[list[int]]]:
+    """How unlikely a model finds texts: the sums over their tokens, in nats.
+
+    Before a text stands the token that begins one, as in lm-evaluation-harness.
+
+    Returns:
+        [n] negative log-likelihoods, and the tokens that they are of: 1,023 of a text at most.
+    """
+    tokenizer = finished.tokenizer
+    longest = min(_LONGEST, finished.facts.max_length)
+    renderer = Renderer(tokenizer, Task.INSTRUCTION, longest)
+    ids = [renderer.literal_ids(text)[: longest - 1] for text in texts]
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    found = predict(
+        CausalForward(finished.model),
+        [Example([first, *row], i, [False] + [True] * len(row)) for i, row in enumerate(ids)],
+        finished.settings.task,
+        pad_id=int(tokenizer.pad_token_id),
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return found.losses, ids
 
 
 _RIGHT, _WRONG = "right", "wrong"

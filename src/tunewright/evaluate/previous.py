@@ -70,8 +70,8 @@ def changes(
         `fixed`, `broken`, `both_right` and `both_wrong` rows in numbers, and `broken_rows`, up to
         ten of them. None where no row is right or wrong: numbers, losses, or other rows.
     """
-    ours = _right(work, answers, names)
-    earlier = _right(theirs, before, names)
+    ours = right_rows(work, answers, names)
+    earlier = right_rows(theirs, before, names)
     if ours is None or earlier is None or work.rows != theirs.rows:
         return None
     records = work.records
@@ -103,8 +103,8 @@ def said_of_changes(found: dict[str, Any]) -> str:
     )
 
 
-def _right(work: Work, answers: Answers, names: Sequence[str]) -> list[bool] | None:
-    """Which rows are right by the task's own measure of a row."""
+def right_rows(work: Work, answers: Answers, names: Sequence[str]) -> list[bool] | None:
+    """Which rows are right by the task's own measure of a row; None where it has none."""
     metric = {Task.CLASSIFICATION: "accuracy", Task.MULTILABEL: "subset_accuracy"}.get(
         work.dataset.task
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunewright.config.task import Task
+from tunewright.data.few_shot import NearestRows
 from tunewright.data.records import Dataset
 from tunewright.evaluate.answers import Answers, Work
 from tunewright.evaluate.previous import (
@@ -19,6 +20,13 @@ from tunewright.evaluate.previous import (
     changes,
     paired,
     said_of_changes,
+)
+from tunewright.evaluate.prompted import (
+    FEW_SHOT,
+    ZERO_SHOT,
+    asks_labels,
+    label_answers,
+    shown_work,
 )
 from tunewright.evaluate.wording import system_name
 from tunewright.metrics import compare
@@ -47,14 +55,22 @@ def add_baselines(
     train: Dataset | None,
     base: str,
     device: str,
+    few_shot: int = 0,
 ) -> None:
-    """Measure the base and the baselines on the same rows, and compare with each."""
+    """Measure the base and the baselines on the same rows, and compare with each.
+
+    Args:
+        few_shot: training rows that the base is shown before each row, besides being asked without.
+    """
     test = Dataset(work.dataset.task, tuple(work.records), work.dataset.name)
     others: dict[str, Answers] = {}
     if work.dataset.task.is_generative:
         if base and Path(base).expanduser() != Path(found.model).expanduser():
             finished = load_finished(base, work.dataset.task, device=device)
             others["base"] = work.answers(finished, names, "Scoring the base")
+            if few_shot and train is not None:
+                shown = shown_work(work, finished, NearestRows(train, few_shot))
+                others[FEW_SHOT] = shown.answers(finished, names, f"The base, {few_shot} examples")
     elif train is None:
         found.notes.append(
             "The rows the model was tuned on are not known, so only the base could be a baseline; "
@@ -62,8 +78,16 @@ def add_baselines(
         )
     else:
         others |= _trained_baselines(work, train, test, base, device)
+    if asks_labels(work.dataset.task, base, answers.classes):
+        finished = load_finished(base, Task.INSTRUCTION, device=device)
+        others[ZERO_SHOT] = label_answers(work, finished, answers.classes)
+        if few_shot and train is not None:
+            near = NearestRows(train, few_shot)
+            others[FEW_SHOT] = label_answers(work, finished, answers.classes, near)
     for name, other in others.items():
         found.baselines[name] = {"metrics": work.estimates(names, other)}
+        if name == FEW_SHOT:
+            found.baselines[name]["examples"] = few_shot
         _add_test(found, name, names[0], work.pair(names[0], answers), work.pair(names[0], other))
 
 

@@ -13,6 +13,7 @@ from tunewright.evaluate import wording
 from tunewright.evaluate.forgetting import said_change
 from tunewright.evaluate.previous import said_of_changes
 from tunewright.evaluate.report_tables import Table, shortened
+from tunewright.evaluate.robustness import said_change as said_of_probe
 
 _STATUS = {"forgotten": "worse", "improved": "better", "none": "no detectable difference"}
 
@@ -35,6 +36,13 @@ def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
     if changes := evaluation.get("changes"):
         said = [said_of_changes(changes)]
         found.append(Block("changes", "What changed", said, changes_table(changes)))
+    if robust := evaluation.get("robustness"):
+        said = [robust["verdict"][0], *robust["notes"]]
+        if robust["negation"]:
+            said.append(wording.capitalised(robust["verdict"][-1]))
+        found.append(Block("robustness", "Robustness", said, robustness_table(robust)))
+        if (flips := flips_table(robust)) is not None:
+            found.append(Block("broken-by-changes", "Broken by a change", [], flips))
     if lost := evaluation.get("forgetting"):
         said = [*lost["verdict"][:1], *lost["notes"]]
         found.append(Block("forgetting", "Forgetting", said, forgetting_table(lost)))
@@ -70,6 +78,41 @@ def changes_table(changes: Mapping[str, Any]) -> Table | None:
         for row in changes["broken_rows"]
     ]
     return Table(["Broken row", "Text", "Expected", "Before", "Now"], rows) if rows else None
+
+
+def robustness_table(found: Mapping[str, Any]) -> Table | None:
+    """The score of the rows as each probe changes them, beside the clean one."""
+    ends = {"worse": "worse", "better": "better", "none": "no detectable difference"}
+    rows = [
+        [
+            wording.capitalised(name),
+            wording.count(probe["rows"]),
+            wording.score(found["clean"]),
+            wording.score(probe["score"]),
+            wording.capitalised(said_of_probe(found["metric"], probe["comparison"])),
+            wording.p_value(probe["comparison"]["p"]) or wording.DASH,
+            _said(probe["broken"]),
+            _said(probe["fixed"]),
+            ends[probe["status"]],
+        ]
+        for name, probe in found["probes"].items()
+    ]
+    arrow = "↓" if found["better"] == "lower" else "↑"
+    clean = f"Clean, {wording.metric_name(found['metric'])} {arrow}"
+    columns = ["Probe", "Rows changed", clean, "Changed", "Difference", "p, corrected", "Broken"]
+    worse = [i for i, p in enumerate(found["probes"].values()) if p["status"] == "worse"]
+    return Table([*columns, "Fixed", ""], rows, tuple(worse)) if rows else None
+
+
+def flips_table(found: Mapping[str, Any]) -> Table | None:
+    """Rows that were right and are wrong when they are written otherwise."""
+    rows = [
+        [wording.capitalised(name), str(row["row"]), shortened(row["changed"])]
+        + [_said(row[key]) for key in ("expected", "before", "now")]
+        for name, probe in found["probes"].items()
+        for row in probe["examples"]
+    ]
+    return Table(["Probe", "Row", "Text", "Expected", "Before", "Now"], rows) if rows else None
 
 
 def _said(value: Any) -> str:

@@ -29,15 +29,19 @@ from tunewright.evaluate.entity_rows import (
 from tunewright.evaluate.forgetting import measure_forgetting, require_tuned_text
 from tunewright.evaluate.passes import PASS_RATE, Passes
 from tunewright.evaluate.probe_rows import Probes
+from tunewright.evaluate.prompted import check_few_shot
 from tunewright.evaluate.references import add_baselines, add_previous
+from tunewright.evaluate.robustness import measure_robustness, require_changeable
 from tunewright.evaluate.slices import find_slices, slice_metric
 from tunewright.evaluate.worst_errors import WORST, worst_errors
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
 from tunewright.models.input_settings import InputSettings
 from tunewright.models.load import limit_threads, load_finished
+from tunewright.models.token_similarity import ENCODER
 
 EVALUATION = "evaluation.json"
+BERTSCORE = "bertscore"
 PREDICTIONS = "predictions.jsonl"
 
 
@@ -62,6 +66,7 @@ class Evaluation:
         slices: scores of parts of the rows, and which are worse than the rest; see `find_slices`.
         changes: rows fixed and broken since an earlier model.
         forgetting: probes before and after tuning; see `measure_forgetting`.
+        robustness: scores of rows that are written otherwise; see `measure_robustness`.
         pair: references and predictions of the first metric, for tests against other models.
     """
 
@@ -79,6 +84,7 @@ class Evaluation:
     slices: dict[str, Any] | None = None
     changes: dict[str, Any] | None = None
     forgetting: dict[str, Any] | None = None
+    robustness: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     rows_per_second: float = 0.0
@@ -97,14 +103,17 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     train: Dataset | None = None,
     with_baselines: bool = True,
+    few_shot: int = 0,
     slices: Sequence[str] | None = None,
     against: str | None = None,
     probes: Probes | None = None,
+    robustness: bool = False,
     passes: Passes | None = None,
     notes: Sequence[str] = (),
     batch_size: int | None = None,
     max_length: int | None = None,
     max_new_tokens: int = 256,
+    encoder: str | None = None,
     device: str = "auto",
     output_dir: Path | None = None,
     progress: Progress | None = None,
@@ -117,15 +126,21 @@ def evaluate(
         metrics: names; default: those of the task.
         train: the rows the model was tuned on, which the trained baselines need.
         with_baselines: measure the base and the baselines too.
+        few_shot: training rows to show the base before each row, in a baseline of its own: those
+            most like the row. Of instructions, and of labels where the base is a decoder.
         slices: columns to score the rows by, one part after the other. Default: length, label,
             language, source and every column of few values.
         against: an earlier model of the same task, which becomes the baseline `previous`.
         probes: rows that show what tuning cost (`load_probes`). Default: that is not measured.
+        robustness: also score the rows with typing slips, in other case, without punctuation, and
+            count the answers that a negation moves.
         passes: says of a row and the answer to it whether it passes; `pass_rate` then comes first.
         notes: what a reader must know about the rows; kept with the result.
         batch_size: rows in one pass. Default: 64, or 8 for generative tasks.
         max_length: longest row in tokens. Default: what the model was trained with.
         max_new_tokens: longest generated answer in tokens.
+        encoder: what `bertscore` compares texts by; a folder, catalogue name or hub id. Default:
+            all-minilm-l6-v2.
         device: `auto`, `cpu`, `cuda` or `mps`.
         output_dir: where to write `evaluation.json` and `predictions.jsonl`. Default: nowhere.
         progress: told how far the work is.
@@ -142,6 +157,12 @@ def evaluate(
         raise ConfigError("Metric 'pass_rate' needs a function that says what passes: --pass.")
     if passes is not None and dataset.task is Task.TEXT:
         raise ConfigError("Rows of plain text have no answers that a function could pass.")
+    if encoder is not None and BERTSCORE not in names:
+        raise ConfigError("--encoder is what bertscore compares texts by: --metric bertscore.")
+    if robustness:
+        require_changeable(dataset.task)
+    if few_shot and not with_baselines:
+        raise ConfigError("--few-shot measures one more baseline; leave out --no-baselines.")
     if len(dataset) == 0:
         raise DataError("There is no row to evaluate on. Check the source and its splits.")
     finished = load_finished(model, dataset.task, device=device, max_length=max_length)
@@ -149,13 +170,19 @@ def evaluate(
         require_tuned_text(finished, model)
     settings = finished.settings
     _check_labels(dataset, settings.labels)
+    check_few_shot(few_shot, dataset.task, settings.base, settings.labels, train)
     names = names or [n for n in metrics_for(dataset.task) if _measurable(n, settings)]
     if passes is not None:
         names = [PASS_RATE, *(name for name in names if name != PASS_RATE)]
     size = batch_size or (8 if dataset.task.is_generative else 64)
     renderer = settings.renderer(finished.tokenizer)
     examples, cut = _rendered(renderer, dataset)
-    work = Work(dataset, examples, renderer, size, max_new_tokens, progress, passes)
+    work = Work(
+        dataset, examples, renderer, size, max_new_tokens, progress, passes,
+        encoder or ENCODER, device,
+    )  # fmt: skip
+    if BERTSCORE in names:
+        notes = [*notes, f"bertscore: tokens compared by {work.encoder}, not rescaled."]
     answer_began = time.monotonic()
     answers = work.answers(finished, names, "Scoring the model")
     answer_seconds = time.monotonic() - answer_began
@@ -172,13 +199,15 @@ def evaluate(
     if against is not None:
         add_previous(found, work, names, answers, against, device)
     if with_baselines:
-        add_baselines(found, work, names, answers, train, settings.base, device)
+        add_baselines(found, work, names, answers, train, settings.base, device, few_shot)
     _add_errors(found, work, answers, train)
     _add_slices(found, work, names, answers, slices)
     if probes is not None:
         found.forgetting = measure_forgetting(
             finished, model, probes, device=device, batch_size=size, progress=progress
         )
+    if robustness:
+        found.robustness = measure_robustness(finished, work, names, answers)
     found.rows_per_second = round(len(examples) / max(1e-9, answer_seconds), 2)
     found.seconds = round(time.monotonic() - began, 2)
     if output_dir is not None:

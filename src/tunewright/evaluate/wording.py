@@ -14,6 +14,7 @@ MINUS = "\N{MINUS SIGN}"
 _METRICS = {
     "auc": "ROC area",
     "average_precision": "precision-recall area",
+    "bertscore": "BERTScore",
     "bits_per_byte": "bits per byte",
     "bleu": "BLEU",
     "brier": "Brier score",
@@ -42,6 +43,8 @@ _METRICS = {
 }
 _SYSTEMS = {
     "base": "the base model",
+    "base_few_shot": "the base shown training rows",
+    "base_zero_shot": "the base asked in words",
     "embedding_knn": "the nearest training rows by frozen embeddings",
     "embedding_logistic": "frozen embeddings + logistic regression",
     "embedding_ridge": "frozen embeddings + ridge regression",
@@ -119,6 +122,17 @@ def change(metric: str, value: float, reference: float, better: str) -> str:
         return difference(metric, value, better)
     share = (value - reference) / abs(reference) * 100
     return f"{'+' if share > 0 else MINUS if share < 0 else '±'}{abs(share):.0f} %"
+
+
+def signed_amount(unit: str, amount: float) -> str:
+    """A difference by the unit of its metric: points of a share, per cent of a ratio, whose
+    logarithm the difference is of, or as it is."""
+    sign = "+" if amount > 0 else MINUS if amount < 0 else "±"
+    if unit == "share":
+        return f"{sign}{abs(amount) * 100:.1f} points"
+    if unit == "ratio":
+        return f"{sign}{abs(math.expm1(amount)) * 100:.1f} %"
+    return f"{sign}{number(abs(amount))}"
 
 
 def distance(metric: str, value: float, reference: float, better: str) -> str:

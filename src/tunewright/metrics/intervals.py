@@ -24,7 +24,7 @@ class Estimate:
     Attributes:
         value: the metric of the rows as they are.
         low, high: ends of the interval; NaN where the rows say nothing about the spread (one
-            row, or one group).
+            row, or one group), and for calibration errors of groups, which no method here covers.
         n: rows.
     """
 
@@ -141,23 +141,6 @@ def bca(
     return ends[0], ends[1]
 
 
-def reflected(
-    value: float, resampled: Floats, draws: int, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Basic bootstrap interval of a score that chance adds to, such as a calibration error.
-
-    Resampling adds what the rows added already, so the resamples are mirrored at the value
-    (Davison and Hinkley 1997, equation 5.6), then cut at 0 and widened to hold the value. The
-    arguments are those of `bca`.
-    """
-    from scipy.special import ndtr
-
-    resampled = resampled[~np.isnan(resampled)]
-    low, high = (float(ndtr(end)) for end in expanded_quantiles(draws, confidence))
-    ends = 2 * value - np.quantile(resampled, [high, low])
-    return max(0.0, min(value, float(ends[0]))), max(value, float(ends[1]))
-
-
 def _smoothed_interval(
     value: float, sufficient: Sufficient, confidence: float, resamples: int, seed: int
 ) -> tuple[float, float]:
@@ -190,7 +173,8 @@ def estimate(
 
     Shares of rows (accuracy, exact match) have a Wilson interval, everything else a BCa bootstrap
     interval over rows, or over whole groups when `groups` is given. Class labels with fewer than
-    five errors have a smoothed bootstrap interval, so that a perfect score keeps its doubt.
+    five errors have a smoothed bootstrap interval, so that a perfect score keeps its doubt, and the
+    calibration error has one by test inversion.
 
     Args:
         metric: its name, or the metric.
@@ -217,8 +201,11 @@ def estimate(
     if sufficient.unseen is not None and members is None:
         low, high = _smoothed_interval(value, sufficient, confidence, resamples, seed)
         return Estimate(value, low, high, n)
+    if chosen.interval is not None and members is None:
+        options = {"confidence": confidence, "draws": resamples, "seed": seed}
+        return Estimate(value, *chosen.interval(references, predictions, **options), n)
     rows = Rows([sufficient.unit], sufficient.units, members)
-    if rows.draws < 2:
+    if rows.draws < 2 or (chosen.interval is not None and members is not None):
         return Estimate(value, math.nan, math.nan, n)
 
     def score(atoms: Floats) -> Floats:
@@ -226,7 +213,5 @@ def estimate(
 
     rng = np.random.default_rng(seed)
     resampled = score_chunks(rows.bootstrap(resamples, rng), score)
-    if chosen.biased:
-        return Estimate(value, *reflected(value, resampled, rows.draws, confidence), n)
     left_out = score_chunks(rows.leave_one_out(_JACKKNIFE, rng), score)
     return Estimate(value, *bca(value, resampled, left_out, rows.draws, confidence), n)

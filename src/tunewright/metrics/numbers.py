@@ -152,6 +152,12 @@ def _exp(values: Floats) -> Floats:
     return exponential
 
 
+def mean_similarity(references: Any, predictions: Any) -> Sufficient:
+    """Mean of one similarity a row, such as BERTScore's F1; the references are all 1."""
+    require_rows(references, predictions)
+    return mean_of(as_numbers(predictions, "similarities"))
+
+
 def perplexity(token_counts: Any, losses: Any) -> Sufficient:
     """exp of the loss a token.
 

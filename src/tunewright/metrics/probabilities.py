@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tunewright.errors import DataError
+from tunewright.metrics.calibration_interval import error_interval
 from tunewright.metrics.sufficient import (
     Floats,
     Ints,
@@ -110,6 +111,13 @@ def ece(references: Any, predictions: Any) -> Sufficient:
     return Sufficient.of_sums(
         sums, lambda totals: ratio(np.abs(totals[:, :-1]).sum(-1), totals[:, -1])
     )
+
+
+def ece_interval(references: Any, predictions: Any, **options: Any) -> tuple[float, float]:
+    """The interval of `ece`; see `error_interval` for the method and the options."""
+    ref_N, p_NK = class_probabilities(references, predictions)
+    confidence_N, bin_N = confidence_bins(p_NK)
+    return error_interval(confidence_N, p_NK.argmax(axis=1) == ref_N, bin_N, **options)
 
 
 def _by_class(

@@ -21,6 +21,7 @@ Needs = Literal[
     "nll_bytes",
     "probabilities",
     "passes",
+    "similarities",
 ]
 """What references and predictions are, one a row:
 
@@ -33,6 +34,7 @@ Needs = Literal[
 - `nll_bytes`: the number of UTF-8 bytes scored, and the same sum.
 - `probabilities`: the id of the class, and the probability of every class.
 - `passes`: True, and whether the answer passes by a function of the user.
+- `similarities`: 1, and how alike an encoder finds the generated answer and the reference.
 """
 
 Unit = Literal["share", "plain", "ratio"]
@@ -43,7 +45,7 @@ _GIVEN_BY: dict[Task, frozenset[str]] = {
     Task.MULTILABEL: frozenset({"label_sets", "passes"}),
     Task.REGRESSION: frozenset({"numbers", "passes"}),
     Task.TOKEN_CLASSIFICATION: frozenset({"tags"}),
-    Task.INSTRUCTION: frozenset({"nll", "nll_bytes", "texts", "passes"}),
+    Task.INSTRUCTION: frozenset({"nll", "nll_bytes", "texts", "passes", "similarities"}),
     Task.TEXT: frozenset({"nll", "nll_bytes"}),
 }
 
@@ -63,7 +65,8 @@ class Metric:
         proportion: a share of rows that are right, so that exact tests apply.
         comparable: puts a model's predictions on a scale shared with other models without
             changing its score, so that predictions of two models can be exchanged in a test.
-        biased: rows by chance add to it, as to a sum of absolute gaps, and resampling adds again.
+        interval: of a metric that has its own: references, predictions, `confidence`, `draws` and
+            `seed` to low and high. Default: Wilson's for a proportion, the bootstrap for the rest.
     """
 
     name: str
@@ -74,7 +77,7 @@ class Metric:
     also_takes: frozenset[str] = frozenset()
     proportion: bool = False
     comparable: Callable[[Any], Any] | None = None
-    biased: bool = False
+    interval: Callable[..., tuple[float, float]] | None = None
 
     def compute(self, references: Any, predictions: Any) -> float:
         """The metric of n rows.
@@ -120,7 +123,7 @@ _METRICS = (
         comparable=probabilities.ranked_scores,
     ),
     Metric("log_loss", "lower", "probabilities", probabilities.log_loss, "plain"),
-    Metric("ece", "lower", "probabilities", probabilities.ece, biased=True),
+    Metric("ece", "lower", "probabilities", probabilities.ece, interval=probabilities.ece_interval),
     Metric("exact_match", "higher", "texts", texts.exact_match, proportion=True),
     Metric("numeric_match", "higher", "texts", texts.numeric_match, proportion=True),
     Metric("rouge1", "higher", "texts", texts.rouge1),
@@ -129,6 +132,7 @@ _METRICS = (
     Metric("bleu", "higher", "texts", texts.bleu, "plain"),
     Metric("chrf", "higher", "texts", texts.chrf, "plain"),
     Metric("ter", "lower", "texts", texts.ter, "plain"),
+    Metric("bertscore", "higher", "similarities", numbers.mean_similarity),
     Metric("perplexity", "lower", "nll", numbers.perplexity, "ratio"),
     Metric("log_perplexity", "lower", "nll", numbers.log_perplexity, "ratio"),
     Metric("bits_per_byte", "lower", "nll_bytes", numbers.bits_per_byte, "plain"),
@@ -154,6 +158,7 @@ _ALIASES = {
     "macro_recall": "recall",
     "f1_micro": "micro_f1",
     "rouge": "rougeL",
+    "bert_score": "bertscore",
     "matthews_correlation": "mcc",
     "auc": "roc_auc",
     "average_precision": "pr_auc",

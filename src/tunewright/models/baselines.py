@@ -307,7 +307,7 @@ class _Encoder:
     """A frozen encoder that turns texts into vectors."""
 
     def __init__(self, folder: Path, batch_size: int, max_length: int, device: str) -> None:
-        self._tokenizer, self._model = _load_encoder(folder, device)
+        self._tokenizer, self._model = load_encoder(folder, device)
         limit = getattr(self._model.config, "max_position_embeddings", None) or max_length
         self._max_length = min(max_length, limit)
         self._batch_size = batch_size
@@ -357,7 +357,7 @@ def _mean_pooled(model: PreTrainedModel, batch: Any) -> torch.Tensor:
     return torch.nn.functional.normalize(mean_BD, dim=1)
 
 
-def _load_encoder(folder: Path, device: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def load_encoder(folder: Path, device: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     from transformers import AutoModel
 
     from tunewright.models.load import limit_threads, load_tokenizer, pick_device, quiet_loading

@@ -1,0 +1,283 @@
+"""Does the model keep its answers when rows are written otherwise: slips, case, punctuation?
+
+Every probe changes what the user wrote and nothing else; the label or the reference stays, and the
+score is compared row by row with that of the clean rows. Negation is another matter: it may well
+change the right answer, so there no score is taken, only how often the answer moves. This module
+knows models that answer. It does not know training.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunewright.config.task import Task
+from tunewright.data.augment import NEGATIONS, change_text, is_protected, with_changed_text
+from tunewright.data.records import Record
+from tunewright.errors import ConfigError
+from tunewright.evaluate import wording
+from tunewright.evaluate.answers import Answers, Work
+from tunewright.evaluate.previous import paired, right_rows
+from tunewright.evaluate.reworded import reworded
+from tunewright.evaluate.worst_errors import asked
+from tunewright.metrics import compare, correct, estimate, get_metric
+from tunewright.models.load import Finished
+
+SLIPS = 0.2
+"""Share of the words of four letters or more that get a typing slip."""
+NEGATION = "negation"
+_SIGNIFICANT = 0.05
+_SHOWN = 5
+_TEXT = 300
+"""Characters of a text that are kept."""
+_MARKS = re.compile(r"[^\w\s'\u2019]+")
+_AUXILIARY = re.compile(
+    r"\b(is|are|was|were|am|will|would|can|could|should|must|may|might|does|do|did|has|have|had)\b",
+    re.IGNORECASE,
+)
+_NEGATED = re.compile(r"\b(\w+?)(?:n['\u2019]t|(?<=can)not)\b|\s*\b(?:not|never)\b", re.IGNORECASE)
+_WHOLE = {"ca": "can", "wo": "will", "sha": "shall", "ai": "is"}
+"""What is left of a word without its n't, where that is no word."""
+
+Change = Callable[[str, random.Random], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slips:
+    """What `change_text` is told: slips and nothing else."""
+
+    copies: int = 1
+    typos: float = SLIPS
+    word_dropout: float = 0.0
+    synonym_replacement: float = 0.0
+
+    @property
+    def synonyms(self) -> Mapping[str, Sequence[str]]:
+        """None."""
+        return {}
+
+
+def with_slips(text: str, noise: random.Random) -> str:
+    """A slip in one word of five that is long enough; numbers, names and negations stay."""
+    return change_text(text, _Slips(), noise)
+
+
+def without_punctuation(text: str, noise: random.Random) -> str:
+    """Without marks, but for numbers, addresses, @names, hashtags and faces made of marks."""
+    words = re.split(r"(\s+)", text)
+    return "".join(word if _means_marks(word) else _MARKS.sub("", word) for word in words)
+
+
+def _means_marks(word: str) -> bool:
+    """Whether marks are part of what a word means; a negation is protected for its letters."""
+    return is_protected(word) and re.sub(r"\W", "", word.lower()) not in NEGATIONS
+
+
+def negated(text: str, noise: random.Random) -> str:
+    """The first `not` or `n't` taken out, or else one put behind the first auxiliary verb.
+
+    English only. A text without either stays as it is.
+    """
+    if _NEGATED.search(text):
+        return _NEGATED.sub(lambda m: _WHOLE.get(m[1], m[1]) if m[1] else "", text, count=1)
+    return _AUXILIARY.sub(r"\1 not", text, count=1)
+
+
+PROBES: dict[str, Change] = {
+    "typing slips": with_slips,
+    "lower case": lambda text, noise: text.lower(),
+    "capitals": lambda text, noise: text.upper(),
+    "no punctuation": without_punctuation,
+}
+"""Changes after which the same answer is right."""
+
+
+def require_changeable(task: Task) -> None:
+    """Refuse rows of which robustness cannot be measured.
+
+    Raises:
+        ConfigError: the rows ask nothing, or their words have tags.
+    """
+    if task in (Task.TEXT, Task.TOKEN_CLASSIFICATION):
+        why = "ask nothing" if task is Task.TEXT else "have a tag for each word as it is written"
+        raise ConfigError(
+            f"--robustness changes what a row asks; rows of task {task.value!r} {why}. It is there "
+            "for labels, numbers and instructions."
+        )
+
+
+def measure_robustness(
+    finished: Finished, work: Work, names: Sequence[str], answers: Answers, seed: int = 0
+) -> dict[str, Any]:
+    """Score the model on changed rows, beside the clean ones.
+
+    Args:
+        finished: the model.
+        work: the rows.
+        names: metrics; the first one is measured.
+        answers: of the model to the clean rows.
+        seed: of the slips.
+
+    Returns:
+        `metric`, `better`, `clean` (its score), `probes` (by name `rows` that changed, `score`,
+        `comparison` of changed less clean with p corrected for the number of probes, `status`,
+        `broken` and `fixed` rows where rows are right or wrong, `examples` of broken ones),
+        `negation` (of labels: `rows`, the share of `moved` answers, `examples`), `status`,
+        `verdict` and `notes`.
+    """
+    require_changeable(work.dataset.task)
+    metric = get_metric(names[0])
+    clean = work.pair(metric.name, answers)
+    notes, found = [], {}
+    for name, change in PROBES.items():
+        changed, there = _ask(finished, work, names, change, f"Probe: {name}", seed)
+        rows = _differing(work, changed)
+        pair = work.pair(metric.name, there)
+        if not rows:
+            notes.append(f"{wording.capitalised(name)}: no row is written otherwise then.")
+            continue
+        if not paired(clean, pair):
+            notes.append(f"{wording.capitalised(name)}: not the same tokens are scored; left out.")
+            continue
+        assert clean is not None and pair is not None
+        found[name] = {
+            "rows": len(rows),
+            "score": estimate(metric, *pair).to_dict(),
+            "comparison": compare(metric, clean[0], pair[1], clean[1]).to_dict(),
+        } | _flips(work, changed, answers, there, names)
+    for probe, p in zip(
+        found.values(), correct([f["comparison"]["p"] for f in found.values()]), strict=True
+    ):
+        probe["comparison"]["p"] = p
+        probe["status"] = _status(probe["comparison"]["difference"], p, metric.better)
+    negation = None
+    if work.dataset.task in (Task.CLASSIFICATION, Task.MULTILABEL):
+        negation = _negation_probe(finished, work, names, answers, seed)
+    assert clean is not None
+    result: dict[str, Any] = {
+        "metric": metric.name,
+        "better": metric.better,
+        "clean": estimate(metric, *clean).to_dict(),
+        "probes": found,
+        "negation": negation,
+        "status": "worse" if any(f["status"] == "worse" for f in found.values()) else "none",
+        "notes": notes,
+    }
+    return result | {"verdict": _verdict(result)}
+
+
+def _ask(
+    finished: Finished, work: Work, names: Sequence[str], change: Change, what: str, seed: int
+) -> tuple[Work, Answers]:
+    records = []
+    for position, record in enumerate(work.dataset):
+        noise = random.Random(f"{seed}:{position}")
+        records.append(with_changed_text(record, lambda text, n=noise: change(text, n)))
+    changed, _ = reworded(work, records, finished.facts.max_length)
+    return changed, changed.answers(finished, names[:1], what)
+
+
+def _differing(work: Work, changed: Work) -> list[int]:
+    """Places of the examples whose tokens are others than before."""
+    pairs = enumerate(zip(work.examples, changed.examples, strict=True))
+    return [i for i, (one, other) in pairs if one.input_ids != other.input_ids]
+
+
+def _flips(
+    work: Work, changed: Work, answers: Answers, there: Answers, names: Sequence[str]
+) -> dict[str, Any]:
+    """How many rows were right and are not, and the other way round; nothing for numbers."""
+    before, now = right_rows(work, answers, names), right_rows(work, there, names)
+    if before is None or now is None:
+        return {"broken": None, "fixed": None, "examples": []}
+    broken = [i for i, (b, n) in enumerate(zip(before, now, strict=True)) if b and not n]
+    return {
+        "broken": len(broken),
+        "fixed": sum(n and not b for b, n in zip(before, now, strict=True)),
+        "examples": [_example(work, changed, answers, there, i) for i in broken[:_SHOWN]],
+    }
+
+
+def _example(work: Work, changed: Work, answers: Answers, there: Answers, i: int) -> dict[str, Any]:
+    record = work.records[i]
+    said, now = (a.texts if work.dataset.task.is_generative else a.predictions
+                 for a in (answers, there))  # fmt: skip
+    return {
+        "row": record.row,
+        "text": asked(record)[:_TEXT],
+        "changed": asked(changed.records[i])[:_TEXT],
+        "expected": _listed(_expected(record)),
+        "before": _listed(said[i]),
+        "now": _listed(now[i]),
+    }
+
+
+def _expected(record: Record) -> Any:
+    return record.messages[-1].content if record.messages else record.label
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _negation_probe(
+    finished: Finished, work: Work, names: Sequence[str], answers: Answers, seed: int
+) -> dict[str, Any] | None:
+    """How often the answer moves where a sentence is negated; None where no row could be."""
+    changed, there = _ask(finished, work, names, negated, f"Probe: {NEGATION}", seed)
+    rows = _differing(work, changed)
+    if not rows:
+        return None
+    moved = [answers.predictions[i] != there.predictions[i] for i in rows]
+    share = estimate("accuracy", [True] * len(rows), moved)
+    kept = [i for i, other in zip(rows, moved, strict=True) if not other]
+    return {
+        "rows": len(rows),
+        "moved": share.to_dict(),
+        "examples": [_example(work, changed, answers, there, i) for i in kept[:_SHOWN]],
+    }
+
+
+def _status(difference: float | None, p: float, better: str) -> str:
+    if difference is None or p >= _SIGNIFICANT:
+        return "none"
+    return "better" if (difference > 0) == (better == "higher") else "worse"
+
+
+def said_change(metric: str, test: Mapping[str, Any]) -> str:
+    """The 95 % interval of what changed, in points, per cent of a perplexity, or as it is."""
+    if test["low"] is None or test["high"] is None:
+        return "no interval from one row"
+    low, high = (wording.signed_amount(get_metric(metric).unit, test[e]) for e in ("low", "high"))
+    return f"95 % interval of the change {low} to {high}"
+
+
+def _verdict(found: Mapping[str, Any]) -> list[str]:
+    worse = [name for name, probe in found["probes"].items() if probe["status"] == "worse"]
+    head = "No probe of robustness lowers the score detectably."
+    if worse:
+        head = f"The model is worse on rows with {', '.join(worse)}."
+    elif not found["probes"]:
+        head = "No probe of robustness changes these rows."
+    metric = found["metric"]
+    said = []
+    for name, probe in found["probes"].items():
+        scores = [wording.number(found["clean"]["value"]), wording.number(probe["score"]["value"])]
+        ends = {"worse": "worse", "better": "better", "none": "no detectable difference"}
+        broken = "" if probe["broken"] is None else f"; {probe['broken']:,} rows broken, "
+        broken += "" if probe["fixed"] is None else f"{probe['fixed']:,} fixed"
+        said.append(
+            f"{name}: {wording.metric_name(metric)} {scores[0]} on clean rows, {scores[1]} then: "
+            f"{ends[probe['status']]} ({said_change(metric, probe['comparison'])}{broken})."
+        )
+    if negation := found["negation"]:
+        share = negation["moved"]
+        said.append(
+            f"negation: the answer moves in {100 * share['value']:.0f} % of "
+            f"{wording.plural(negation['rows'], 'row')} (95 % interval {100 * share['low']:.0f} to "
+            f"{100 * share['high']:.0f} %); whether it should is for a reader to say."
+        )
+    return [head, *said]

@@ -1,0 +1,169 @@
+"""Rows written otherwise: what each probe changes, and what the scores beside clean ones say."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from runs import recipe, train
+from tunewright import pipeline
+from tunewright.cli.app import run
+from tunewright.config.task import Task
+from tunewright.data.records import Dataset, Message, Record
+from tunewright.errors import ConfigError
+from tunewright.evaluate.report_blocks import blocks
+from tunewright.evaluate.robustness import (
+    PROBES,
+    negated,
+    require_changeable,
+    with_slips,
+    without_punctuation,
+)
+from tunewright.evaluate.run import evaluate
+from tunewright.metrics import get_metric
+from tunewright.models.load import load_finished
+
+NOISE = random.Random(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("The film was good.", "The film was not good."),
+        ("I do not like it, not at all", "I do like it, not at all"),
+        ("I don't know", "I do know"),
+        ("We can't and won't", "We can and won't"),
+        ("It won\u2019t work", "It will work"),
+        ("She cannot come", "She can come"),
+        ("Never again", " again"),
+        ("Good film", "Good film"),
+    ],
+)
+def test_a_negation_is_put_in_or_taken_out(text: str, other: str) -> None:
+    assert negated(text, NOISE) == other
+
+
+def test_punctuation_goes_but_for_what_means_something() -> None:
+    text = 'Well, "this" isn\'t 3.5% of it :) @Ann, see http://a.b/c!  Never!!'
+    said = without_punctuation(text, NOISE)
+    assert said == "Well this isn't 3.5% of it :) @Ann, see http://a.b/c!  Never"
+
+
+def test_slips_hit_one_word_in_five_and_spare_the_short_ones() -> None:
+    text = "wonderful " * 500
+    words = with_slips(text, random.Random(1)).split()
+    assert 70 <= sum(word != "wonderful" for word in words) <= 130
+    assert with_slips("not 1984 the @user", random.Random(1)) == "not 1984 the @user"
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny import sentiment_rows
+
+    folder = tmp_path_factory.mktemp("robust")
+    rows = folder / "rows.jsonl"
+    rows.write_text("\n".join(map(json.dumps, sentiment_rows(300))))
+    made = recipe(
+        tiny_encoder, rows, folder / "run", num_train_epochs=5, learning_rate=5e-3,
+        data={"train": str(rows), "validation": 0, "test": 0.6},
+    )  # fmt: skip
+    train(made)
+    return folder / "run"
+
+
+def test_the_score_of_changed_rows_is_that_of_the_rows_changed_by_hand(
+    tuned: Path, tmp_path: Path
+) -> None:
+    found = pipeline.evaluate_model(
+        str(tuned), robustness=True, with_baselines=False, output_dir=tmp_path / "e"
+    ).to_dict()
+    robust = found["robustness"]
+    assert list(robust["probes"]) == ["typing slips"]  # the tokenizer has no case, the rows no mark
+    assert len(robust["notes"]) == len(PROBES) - 1
+    assert "Capitals: no row is written otherwise then." in robust["notes"]
+    clean = pipeline.rows_to_score(str(tuned))
+    by_hand = Dataset(
+        clean.task,
+        tuple(
+            Record(text=with_slips(r.text, random.Random(f"0:{i}")), label=r.label, row=r.row)
+            for i, r in enumerate(clean)
+        ),
+    )
+    other = evaluate(str(tuned), by_hand, with_baselines=False)
+    slips = robust["probes"]["typing slips"]
+    assert slips["score"] == {k: other.metrics["macro_f1"][k] for k in slips["score"]}
+    assert robust["clean"]["value"] == found["metrics"]["macro_f1"]["value"]
+    gap = slips["score"]["value"] - robust["clean"]["value"]
+    assert slips["comparison"]["difference"] == pytest.approx(gap)
+    n, right = len(clean), found["metrics"]["accuracy"]["value"]
+    assert slips["broken"] - slips["fixed"] == round(
+        n * (right - other.metrics["accuracy"]["value"])
+    )
+    assert slips["status"] == "worse" and robust["status"] == "worse"
+    assert robust["verdict"][0] == "The model is worse on rows with typing slips."
+    for example in slips["examples"]:
+        assert example["before"] == example["expected"] != example["now"]
+        assert example["changed"] != example["text"]
+    assert robust["negation"]["rows"] == n  # every row has "was"
+    assert 0 <= robust["negation"]["moved"]["value"] <= 1
+    titles = {block.title: block for block in blocks(found)}
+    table = titles["Robustness"].table
+    assert table is not None and table.marked == (0,) and table.rows[0][-1] == "worse"
+    assert titles["Broken by a change"].table is not None
+    assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["robustness"] == robust
+
+
+def test_only_the_prompt_changes_and_the_loss_is_of_the_same_answer(tiny_decoder: Path) -> None:
+    rows = [("What Is THIS?", "It is a test."), ("and, this", "no"), ("AAA", "bb")]
+    records = tuple(
+        Record(messages=(Message("user", asked), Message("assistant", answer, True)), row=i)
+        for i, (asked, answer) in enumerate(rows, 1)
+    )
+    found = evaluate(
+        str(tiny_decoder), Dataset(Task.INSTRUCTION, records), robustness=True, batch_size=2
+    )
+    assert found.robustness is not None
+    assert list(found.robustness["probes"]) == list(PROBES)
+    finished = load_finished(str(tiny_decoder), device="cpu")
+
+    def nats(asked: str, answer: str) -> tuple[int, float]:
+        """A loop as one would write it: one row, one token after the other."""
+        said = f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n"
+        first = len(finished.tokenizer(said)["input_ids"])
+        ids = finished.tokenizer(f"{said}{answer}<|im_end|>")["input_ids"]
+        with torch.no_grad():
+            logs = finished.model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+        return len(ids) - first, -sum(float(logs[i - 1, ids[i]]) for i in range(first, len(ids)))
+
+    for name, change in {"capitals": str.upper, "lower case": str.lower}.items():
+        sizes, losses = zip(*(nats(change(a), b) for a, b in rows), strict=True)
+        expected = get_metric("perplexity").compute(np.array(sizes), np.array(losses))
+        score = found.robustness["probes"][name]["score"]
+        assert score["value"] == pytest.approx(expected, rel=1e-5)
+    sizes, losses = zip(*(nats(a, b) for a, b in rows), strict=True)
+    clean = get_metric("perplexity").compute(np.array(sizes), np.array(losses))
+    assert found.metrics["perplexity"]["value"] == pytest.approx(clean, rel=1e-5)
+    assert found.robustness["probes"]["capitals"]["broken"] is None
+    assert found.robustness["negation"] is None
+
+
+def test_rows_that_ask_nothing_are_refused() -> None:
+    for task in (Task.TEXT, Task.TOKEN_CLASSIFICATION):
+        with pytest.raises(ConfigError, match="--robustness changes what a row asks"):
+            require_changeable(task)
+
+
+def test_the_command_says_it_and_writes_it(tuned: Path, tmp_path: Path, capsys: Any) -> None:
+    report = tmp_path / "robust.md"
+    words = ["evaluate", str(tuned), "--robustness", "--no-baselines", "--report", str(report)]
+    assert run(words) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The model is worse on rows with typing slips." in said
+    assert "negation: the answer moves in" in said
+    assert "## Robustness" in report.read_text() or "### Robustness" in report.read_text()
