@@ -17,7 +17,9 @@ from pydantic import (
     PositiveInt,
 )
 
+from tunewright.config.answer_spans import AnswerKeys
 from tunewright.config.data_keys import DataConfig
+from tunewright.config.learning_pairs import PairKeys
 from tunewright.config.optimization import Optimization, Optimizer
 from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
@@ -77,7 +79,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Strategy = Annotated[Literal["no", "steps", "epoch"], BeforeValidator(_yaml_no)]
 
 
-class Recipe(TrainedWeights, Regularization, Optimization, WatchingKeys):
+class Recipe(TrainedWeights, Regularization, Optimization, PairKeys, AnswerKeys, WatchingKeys):
     """A training recipe. `None` means: chosen from model, data and machine, with a reason."""
 
     task: Annotated[Task | None, BeforeValidator(_auto)] = None

@@ -6,7 +6,7 @@ This module knows one small file. It does not know how models are loaded.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ TASK_FILE = "tunewright.json"
 so that using the model needs no flags."""
 
 
-HEADS = ("lm_head", "score", "classifier", "pooler", "pre_classifier", "classification_head")
+HEADS = ("lm_head", "score", "classifier", "pooler", "pre_classifier", "classification_head",
+         "qa_outputs")  # fmt: skip
 """Names that transformers gives to heads; they are trained or tied, and never quantized."""
 
 
@@ -55,6 +56,21 @@ class Quantization:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerSettings:
+    """How answers are looked for in a text.
+
+    Attributes:
+        doc_stride: tokens that neighbouring windows share.
+        longest: tokens of an answer at most.
+        may_be_none: whether a text may have no answer.
+    """
+
+    doc_stride: int = 128
+    longest: int = 30
+    may_be_none: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class InputSettings:
     """How rows became tokens in training, kept beside the weights.
 
@@ -66,6 +82,7 @@ class InputSettings:
         base: the base as the recipe named it.
         quantization: how the base was kept while its adapter was trained.
         source_prefix: text before every source, for encoder-decoder models.
+        answers: how answers are looked for, for models that point at them.
     """
 
     task: Task
@@ -75,6 +92,7 @@ class InputSettings:
     base: str
     quantization: Quantization | None = None
     source_prefix: str = ""
+    answers: AnswerSettings = field(default_factory=lambda: AnswerSettings())
 
 
 def write_settings(folder: Path, settings: InputSettings, dtype: str) -> None:
@@ -90,7 +108,12 @@ def write_settings(folder: Path, settings: InputSettings, dtype: str) -> None:
             "dtype": dtype,
         }
         | ({"quantization": asdict(settings.quantization)} if settings.quantization else {})
-        | ({"source_prefix": settings.source_prefix} if settings.source_prefix else {}),
+        | ({"source_prefix": settings.source_prefix} if settings.source_prefix else {})
+        | (
+            {"answers": asdict(settings.answers)}
+            if settings.task is Task.QUESTION_ANSWERING
+            else {}
+        ),
     )
 
 
@@ -109,6 +132,7 @@ def read_settings(folder: Path) -> InputSettings | None:
         content["base"],
         Quantization(**kept) if kept else None,
         content.get("source_prefix", ""),
+        AnswerSettings(**content.get("answers", {})),
     )
 
 

@@ -46,6 +46,8 @@ from tunewright.train.validate import validation_scores
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from tunewright.models.embed_texts import EmbeddingForward
+    from tunewright.models.find_answers import SpanForward
     from tunewright.models.forward import Forward
 
 STOP_FILE = "stop-requested"
@@ -89,7 +91,7 @@ class Job:
     folder: Path
     task: Task
     labels: Sequence[str]
-    forward: Forward
+    forward: Forward | EmbeddingForward | SpanForward
     optimizer: MasterAdamW
     train: Sequence[Example]
     validation: Sequence[Example]

@@ -52,6 +52,6 @@ def held_bytes(example: Example) -> int:
     """Bytes of an example in memory: its lists, and a number for each token."""
     found = sys.getsizeof(example) + sys.getsizeof(example.input_ids)
     found += len(example) * sys.getsizeof(1 << 15)
-    for flags in (example.loss_mask, example.token_type_ids):
+    for flags in (example.loss_mask, example.token_type_ids, *(example.others or ())):
         found += sys.getsizeof(flags) if flags is not None else 0
-    return found
+    return found + (example.window.places.nbytes if example.window else 0)
