@@ -29,10 +29,12 @@ import yaml
 from chat_templates import SMOLLM2
 from tunewright import fine_tuning
 from tunewright.cli.app import app, run
+from tunewright.config.answer_spans import AnswerKeys
 from tunewright.config.base import Strict
 from tunewright.config.data_keys import AugmentConfig, DataConfig
 from tunewright.config.finding_ids import ERRORS
 from tunewright.config.generation import GenerationKeys
+from tunewright.config.learning_pairs import PairKeys
 from tunewright.config.load import load_recipe, merge, parse_yaml
 from tunewright.config.optimization import Optimization
 from tunewright.config.recipe import Recipe
@@ -125,7 +127,47 @@ def _tagged(i: int) -> dict[str, Any]:
     return {"tokens": tokens, "tags": tags}
 
 
+def _help(i: int) -> dict[str, Any]:
+    things = (
+        "card",
+        "cable",
+        "lamp",
+        "watch",
+        "printer",
+        "chair",
+        "kettle",
+        "tent",
+        "drum",
+        "boat",
+    )
+    doings = ("pay for", "send back", "repair", "clean", "insure", "sell", "lend", "store")
+    thing, doing = things[i % 10], doings[i // 10]
+    asked = f"how can i {doing} the {thing}"
+    return {"anchor": asked, "positive": f"to {doing} your {thing}, ask at desk {i}"}
+
+
+def _opening(i: int) -> dict[str, Any]:
+    places = ("museum", "library", "bakery", "pool", "market", "castle", "theatre", "zoo")
+    hours = ("nine", "ten", "eleven", "noon", "eight")
+    place, hour = places[i % 8], hours[i % 5]
+    text = f"the {place} in street {i} opens at {hour} and has a garden with a cafe"
+    question = f"when does the {place} open"
+    if i % 9 == 8:
+        return {"question": f"who owns the {place}", "context": text, "answers": _placed()}
+    return {"question": question, "context": text, "answers": _placed(hour, text.index(hour))}
+
+
+def _placed(text: str = "", start: int = 0) -> dict[str, list[Any]]:
+    return {"text": [text] if text else [], "answer_start": [start] if text else []}
+
+
 FILES: dict[str, list[dict[str, Any]]] = {
+    "opening.jsonl": [_opening(i) for i in range(90)],
+    "help.jsonl": [_help(i) for i in range(80)],
+    "alike.jsonl": [
+        {"sentence1": _sentence(i), "sentence2": _sentence(7 * i), "score": i % 11 / 2}
+        for i in range(60)
+    ],
     "tweets.jsonl": _labelled("text", "label", 240),
     "posts.jsonl": _labelled("tweet", "mood", 120),
     "questions.jsonl": _asked("prompt", "completion"),
@@ -362,11 +404,24 @@ def _chosen_keys() -> set[str]:
         ("Keys of regularisation", Regularization),
         ("Keys of the optimizer", Optimization),
         ("Keys of generated answers", GenerationKeys),
+        ("Keys of pairs", PairKeys),
+        ("Keys of answers", AnswerKeys),
         ("Keys of watching", WatchingKeys),
         ("Keys below data", DataConfig),
         ("Keys below data.augment", AugmentConfig),
     ],
-    ids=["top", "weights", "regularisation", "optimizer", "answers", "watching", "data", "augment"],
+    ids=[
+        "top",
+        "weights",
+        "regularisation",
+        "optimizer",
+        "generated",
+        "pairs",
+        "answers",
+        "watching",
+        "data",
+        "augment",
+    ],
 )
 def test_the_recipe_page_lists_every_key_as_the_code_has_it(heading: str, model: Any) -> None:
     assert table("recipe.md", heading) == recipe_rows(model)

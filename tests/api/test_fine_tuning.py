@@ -331,6 +331,8 @@ TAG_METRICS = [
     "entity_recall",
     "token_accuracy",
 ]
+ANSWER_METRICS = ["answer_f1", "answer_exact_match"]
+RANK_METRICS = ["mrr_at_10", "recall_at_1", "recall_at_10"]
 TEXT_METRICS = ["perplexity", "rouge", "bleu", "chrf", "exact_match", "bertscore"]
 
 
@@ -339,7 +341,14 @@ def test_every_member_of_the_metrics_is_measured(
 ) -> None:
     numbers = [{"text": f"good book {i}", "score": i / 3} for i in range(30)]
     tagged = [{"tokens": ["good", f"{i}"], "tags": ["I-X", "O"]} for i in range(30)]
+    pairs = [{"anchor": f"good {i}", "positive": f"book {i}"} for i in range(30)]
+    asked = [
+        {"question": "what", "context": f"it is {i}", "answer": f"{i}", "answer_start": 6}
+        for i in range(30)
+    ]
     groups = [
+        (tiny_encoder, asked, ANSWER_METRICS),
+        (tiny_encoder, pairs, RANK_METRICS),
         (tiny_encoder, SHAPES["text+label"], LABEL_METRICS),
         (tiny_encoder, numbers, NUMBER_METRICS),
         (tiny_encoder, tagged, TAG_METRICS),
@@ -355,7 +364,7 @@ def test_every_member_of_the_metrics_is_measured(
         options = {"encoder": str(tiny_encoder)} if "bertscore" in names else {}
         found = evaluate_model(f"t{number}", f"{number}.jsonl", names, num_samples=6, **options)
         assert len(found["metrics"]) == len(names)
-    tested = {*LABEL_METRICS, *NUMBER_METRICS, *TAG_METRICS, *TEXT_METRICS, "custom"}
+    tested = {name for _, _, names in groups for name in names} | {"custom"}
     assert {m.value for m in EvaluationMetric} == tested
 
 

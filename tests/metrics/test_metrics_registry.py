@@ -37,6 +37,8 @@ def test_every_default_metric_fits_its_task() -> None:
         Task.MULTILABEL: "micro_f1",
         Task.REGRESSION: "pearson",
         Task.TOKEN_CLASSIFICATION: "entity_f1",
+        Task.EMBEDDING: "mrr_at_10",
+        Task.QUESTION_ANSWERING: "answer_f1",
         Task.INSTRUCTION: "perplexity",
         Task.TEXT: "perplexity",
     }

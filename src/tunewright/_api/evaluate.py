@@ -44,6 +44,11 @@ class EvaluationMetric(StrEnum):
     ENTITY_PRECISION = "entity_precision"
     ENTITY_RECALL = "entity_recall"
     TOKEN_ACCURACY = "token_accuracy"
+    MRR_AT_10 = "mrr_at_10"
+    RECALL_AT_1 = "recall_at_1"
+    RECALL_AT_10 = "recall_at_10"
+    ANSWER_F1 = "answer_f1"
+    ANSWER_EXACT_MATCH = "answer_exact_match"
     CUSTOM = "custom"
 
 

@@ -81,6 +81,11 @@ def _label_names(given: str, dataset: Dataset) -> list[str]:
             f"{dataset.name} has one tag a word; `data label` gives one label a row. Give rows of "
             "texts."
         )
+    if dataset.task in (Task.EMBEDDING, Task.QUESTION_ANSWERING):
+        raise ConfigError(
+            f"{dataset.name} has rows of task {dataset.task.value!r}; `data label` gives one label "
+            "a row. Give rows of texts."
+        )
     names = [name.strip() for name in given.split(",") if name.strip()] or dataset.labels
     if len(set(names)) < 2:
         found = f"{names[0]!r} only" if names else "none, and the source has none"

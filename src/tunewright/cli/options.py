@@ -16,8 +16,8 @@ Columns = Annotated[
 Task = Annotated[
     str,
     typer.Option(
-        help="classification, multilabel, regression, token_classification, instruction, text, or "
-        "auto to detect it."
+        help="classification, multilabel, regression, token_classification, embedding, "
+        "question_answering, instruction, text, or auto to detect it."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from tunewright.errors import unknown_name
 
 ERRORS = (
+    "answers.missing",
+    "answers.none",
     "constant.column",
     "empty.answer",
     "empty.pair",
@@ -19,6 +21,7 @@ ERRORS = (
     "leakage.near",
     "leakage.prompt",
     "length.answer_cut",
+    "pairs.contradictory",
     "template.bos",
     "template.control",
     "template.stop",

@@ -17,8 +17,10 @@ from pydantic import (
     PositiveInt,
 )
 
+from tunewright.config.answer_spans import AnswerKeys
 from tunewright.config.data_keys import DataConfig
 from tunewright.config.generation import GenerationKeys
+from tunewright.config.learning_pairs import PairKeys
 from tunewright.config.optimization import Optimization, Optimizer
 from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
@@ -78,7 +80,15 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Strategy = Annotated[Literal["no", "steps", "epoch"], BeforeValidator(_yaml_no)]
 
 
-class Recipe(TrainedWeights, Regularization, Optimization, GenerationKeys, WatchingKeys):
+class Recipe(
+    TrainedWeights,
+    Regularization,
+    Optimization,
+    PairKeys,
+    AnswerKeys,
+    GenerationKeys,
+    WatchingKeys,
+):
     """A training recipe. `None` means: chosen from model, data and machine, with a reason."""
 
     task: Annotated[Task | None, BeforeValidator(_auto)] = None

@@ -16,6 +16,10 @@ class Task(StrEnum):
     """A number a row."""
     TOKEN_CLASSIFICATION = "token_classification"
     """One tag a word: entities and their types."""
+    EMBEDDING = "embedding"
+    """Vectors that are near for texts that belong together, from pairs of texts."""
+    QUESTION_ANSWERING = "question_answering"
+    """Point at the answer to a question in a text, or say that it has none."""
     INSTRUCTION = "instruction"
     """Answer a prompt or a conversation; the loss is on the answers only."""
     TEXT = "text"
@@ -25,3 +29,8 @@ class Task(StrEnum):
     def is_generative(self) -> bool:
         """True for tasks that a decoder answers with text."""
         return self in (Task.INSTRUCTION, Task.TEXT)
+
+    @property
+    def has_new_head(self) -> bool:
+        """True for tasks whose base gets a head that starts from nothing."""
+        return not self.is_generative and self is not Task.EMBEDDING

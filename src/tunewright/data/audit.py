@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tunewright.data import (
+    answer_checks,
     checks,
     copies,
     language,
+    pair_checks,
     personal_rows,
     tag_checks,
     template_audit,
@@ -22,6 +24,7 @@ from tunewright.data import (
 )
 from tunewright.data.finding import SEVERITIES, Finding, Severity
 from tunewright.data.layout import pick_template
+from tunewright.data.pair_texts import paired_examples
 from tunewright.data.records import Dataset, Splits, Task
 from tunewright.data.render import Example, Renderer, Truncation
 from tunewright.data.survey import Batch, Look, survey
@@ -128,7 +131,8 @@ def audit(
     looks += [copies.Copies(splits, cut_here=cut_here), word_list.ListedWords(words), tally]
     survey(splits, looks)
     findings = [finding for look in looks for finding in look.findings(splits)]
-    findings += tag_checks.check_tags(splits)
+    findings += [*tag_checks.check_tags(splits), *pair_checks.check_pairs(splits)]
+    findings += answer_checks.check_answers(splits)
     findings += checks.check_quantity(splits, parameters)
     seen, told = some_rows(splits, tally.characters)
     findings += told
@@ -150,7 +154,7 @@ def audit(
     findings += of_seen if seen is splits else [replace(f, places=()) for f in of_seen]
     order = {severity: rank for rank, severity in enumerate(reversed(SEVERITIES))}
     findings.sort(key=lambda f: (order[f.severity], -f.rows, f.id))
-    if lengths.get("max", 0) and max_length is not None and splits.task is not Task.TEXT:
+    if lengths.get("max", 0) and max_length is not None and splits.task not in checks.NEVER_CUT:
         lengths["limit"] = max_length
     return Audit(
         task=splits.task.value,
@@ -279,6 +283,9 @@ def _plain_sizes(splits: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str
         sizes: list[int] = []
         for first in range(0, len(part), _BATCH):
             records = part.records[first : first + _BATCH]
+            if splits.task is Task.EMBEDDING:
+                sizes += (example.longest for example in paired_examples(tokenizer, records))
+                continue
             paired = any(record.text_pair is not None for record in records)
             texts = [r.plain_text if r.messages or not paired else r.text for r in records]
             pairs = [record.text_pair or "" for record in records] if paired else None

@@ -79,7 +79,9 @@ def augment(dataset: Dataset, changes: Changes, seed: int = 0) -> Dataset:
 
     Raises:
         ConfigError: the task is `text`, whose model would learn to write the slips, or
-            `token_classification`, whose tags belong to the words as they are.
+            `token_classification`, whose tags belong to the words as they are, or `embedding`,
+            whose copies would be told apart from the rows they are of, or `question_answering`,
+            whose answers would be moved.
     """
     if dataset.task is Task.TEXT:
         raise ConfigError(
@@ -90,6 +92,16 @@ def augment(dataset: Dataset, changes: Changes, seed: int = 0) -> Dataset:
         raise ConfigError(
             "data.augment is set, but with task 'token_classification' each word has a tag, and "
             "changed words would lose theirs. Remove data.augment."
+        )
+    if dataset.task is Task.EMBEDDING:
+        raise ConfigError(
+            "data.augment is set, but with task 'embedding' a changed copy of a pair would be told "
+            "apart from the pair itself. Remove data.augment."
+        )
+    if dataset.task is Task.QUESTION_ANSWERING:
+        raise ConfigError(
+            "data.augment is set, but with task 'question_answering' answers are places in a text, "
+            "which changed words would move. Remove data.augment."
         )
     made: list[Record] = []
     for position, record in enumerate(dataset):

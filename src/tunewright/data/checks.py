@@ -25,6 +25,8 @@ ENOUGH_ROWS = (
 """Of models below so many weights: the fewest training rows that pay, and from how many to how many
 they do well. The usual recommendation for supervised tuning; tasks differ."""
 _REMOVE = "Complete them, or take them out with --fix OUT."
+NEVER_CUT = (Task.TEXT, Task.QUESTION_ANSWERING)
+"""Tasks whose rows may be longer than what a model sees at once."""
 FEWEST_HELD_OUT = 100
 """Held-out rows below which an interval around a score is wider than most differences."""
 
@@ -229,14 +231,15 @@ class _Encoding(Asked):
 def over_length(
     splits: Splits, sizes: Mapping[str, Sequence[int]], max_length: int
 ) -> list[Finding]:
-    """Rows longer than a model will see. Plain texts are split and never cut.
+    """Rows longer than a model will see. Plain texts are split and never cut, and texts with a
+    question are read in windows.
 
     Args:
         splits: the rows.
         sizes: tokens of each row, by part.
         max_length: tokens.
     """
-    if splits.task is Task.TEXT:
+    if splits.task in NEVER_CUT:
         return []
     over = [
         (name, index)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tunewright.data.answer_places import Answer
 from tunewright.data.audit import as_splits
 from tunewright.data.checks import CONTROL, MARKUP, MOJIBAKE, check_empty
 from tunewright.data.copies import check_copies
@@ -141,7 +142,20 @@ def _mapped(record: Record, rewrite: Callable[[str], str]) -> Record:
         record,
         text=rewrite(record.text),
         text_pair=None if record.text_pair is None else rewrite(record.text_pair),
+        negative=None if record.negative is None else rewrite(record.negative),
+        answers=None if record.answers is None else _moved(record, rewrite),
         messages=tuple(replace(m, content=rewrite(m.content)) for m in record.messages),
+    )
+
+
+def _moved(record: Record, rewrite: Callable[[str], str]) -> tuple[Answer, ...]:
+    """The answers of a record, where they are when its text is rewritten."""
+    context = record.text_pair or ""
+    return tuple(
+        Answer(rewrite(answer.text), len(rewrite(context[: answer.start])))
+        if answer.start >= 0
+        else Answer(rewrite(answer.text))
+        for answer in record.answers or ()
     )
 
 

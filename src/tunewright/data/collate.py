@@ -161,8 +161,9 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]
     Returns:
         `input_ids` and `attention_mask` [b x t]; `token_type_ids` [b x t] for pairs; and `labels`:
         [b x t] with -100 where a token does not count (of tagged words, only the first token of
-        each counts), or one target a row ([b], or [b x c]). For encoder-decoder models they are
-        the targets, [b x u] with a width of their own.
+        each counts), the first and the last token of an answer ([b x 2]), or one target a row
+        ([b], or [b x c]). For encoder-decoder models they are the targets, [b x u] with a width of
+        their own.
     """
     import torch
 
@@ -187,7 +188,10 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]
     batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(attention)}
     if any(example.token_type_ids is not None for example in examples):
         batch["token_type_ids"] = torch.from_numpy(types)
-    if examples[0].target_ids is not None:
+    windows = [example.window for example in examples if example.window is not None]
+    if windows:
+        batch["labels"] = torch.tensor([[window.start, window.end] for window in windows])
+    elif examples[0].target_ids is not None:
         batch["labels"] = torch.from_numpy(_targets(examples))
     elif examples[0].loss_mask is not None or examples[0].word_starts is not None:
         batch["labels"] = torch.from_numpy(labels)

@@ -20,6 +20,16 @@ PAIRS = (
     ("question", "sentence"), ("query", "passage"), ("query", "document"), ("question", "passage"),
     ("question", "answer"),
 )  # fmt: skip
+POSITIVES = (
+    ("anchor", "positive"), ("query", "positive"), ("question", "positive"), ("text", "positive"),
+    ("sentence", "positive"),
+)  # fmt: skip
+"""Pairs whose names say that they belong together."""
+NEGATIVE = ("negative", "hard_negative")
+QUESTIONS = ("question", "query")
+CONTEXTS = ("context", "passage", "paragraph", "document", "text")
+ANSWERS = ("answers", "answer", "answer_text")
+STARTS = ("answer_start", "answer_starts", "start", "start_char")
 LABEL = (
     "label", "label_text", "label_name", "class", "category", "sentiment", "intent", "emotion",
     "topic", "mood", "target", "tag", "polarity", "labels", "classification", "stance",
@@ -63,7 +73,8 @@ SUMMARIES = tuple(
 )
 
 ROLES = ("text", "text_pair", "label", "labels", "prompt", "input", "reasoning", "completion",
-         "system", "messages", "tokens", "tags", "group")  # fmt: skip
+         "system", "messages", "tokens", "tags", "negative", "answers",
+         "answer_start", "group")  # fmt: skip
 """Names that a column mapping may use. `group` marks rows that must stay in one split."""
 ROLE_SYNONYMS = {
     "target": "label", "score": "label", "rating": "label", "response": "completion",
@@ -71,7 +82,7 @@ ROLE_SYNONYMS = {
     "conversations": "messages", "sentence": "text", "sentence1": "text", "sentence2": "text_pair",
     "premise": "text", "hypothesis": "text_pair", "context": "input", "document": "prompt",
     "summary": "completion", "rationale": "reasoning", "cot": "reasoning", "words": "tokens",
-    "ner_tags": "tags",
+    "ner_tags": "tags", "anchor": "text", "positive": "text_pair",
 }  # fmt: skip
 
 

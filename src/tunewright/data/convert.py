@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from tunewright.data.answer_places import read_answers
 from tunewright.data.detect import Detection
 from tunewright.data.records import Label, Message, Record, Task
 from tunewright.data.row_store import StoredRecords, StoredRows
@@ -24,7 +25,17 @@ _ROLE_NAMES = {
     "system": "system", "developer": "system",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool",
 }  # fmt: skip
-_OWN_FIELDS = ("text", "text_pair", "label", "labels", "messages", "tokens", "tags")
+_OWN_FIELDS = (
+    "text",
+    "text_pair",
+    "label",
+    "labels",
+    "messages",
+    "tokens",
+    "tags",
+    "negative",
+    "answers",
+)
 _SHOWN_FAULTS = 3
 ANSWER_MARKER = "Answer: "
 """What stands before the answer where reasoning leads to it."""
@@ -180,6 +191,34 @@ def _tags(row: Mapping[str, Any], detection: Detection, table: Table) -> list[st
             "which tags they are; write the tags themselves, as in O, B-PER, I-PER"
         )
     return [_one_class(tag, column, table) for tag in listed]
+
+
+def _embedding_row(row: Mapping[str, Any], detection: Detection, table: Table) -> dict[str, Any]:
+    columns = detection.columns
+    made: dict[str, Any] = _text_row(row, detection, table)
+    made["text_pair"] = _text(row, columns["text_pair"])
+    if "negative" in columns and (text := _text(row, columns["negative"])).strip():
+        made["negative"] = text
+    if "label" in columns:
+        if "negative" in made:
+            raise _RowFault(
+                f"it has a negative (column {columns['negative']!r}) and a score (column "
+                f"{columns['label']!r}); a pair has one of them at most"
+            )
+        made["label"] = _number(row, detection, table)
+    return made
+
+
+def _answered_row(row: Mapping[str, Any], detection: Detection, table: Table) -> dict[str, Any]:
+    columns = detection.columns
+    made: dict[str, Any] = _text_row(row, detection, table)
+    made["text_pair"] = _text(row, columns["text_pair"])
+    start = row.get(columns["answer_start"]) if "answer_start" in columns else None
+    try:
+        made["answers"] = read_answers(row.get(columns["answers"]), start)
+    except ValueError as error:
+        raise _RowFault(f"column {columns['answers']!r} cannot be read: {error}") from error
+    return made
 
 
 def _list_of_text(row: Mapping[str, Any], column: str) -> list[str]:
@@ -339,6 +378,8 @@ _CONVERTERS: dict[Task, Callable[[Mapping[str, Any], Detection, Table], dict[str
     Task.MULTILABEL: _labelled_row,
     Task.REGRESSION: _labelled_row,
     Task.TOKEN_CLASSIFICATION: _tagged_row,
+    Task.EMBEDDING: _embedding_row,
+    Task.QUESTION_ANSWERING: _answered_row,
     Task.INSTRUCTION: _instruction_row,
 }
 _TARGETS: dict[Task, Callable[[Mapping[str, Any], Detection, Table], Label]] = {

@@ -99,7 +99,8 @@ class Copies:
         pairs = _near_pairs(rows)
         yield from _exact_duplicates(rows)
         yield from _exact_leakage(rows)
-        yield from _near_duplicates(rows, pairs)
+        if splits.task is not Task.EMBEDDING:  # a text may belong to several others
+            yield from _near_duplicates(rows, pairs)
         yield from _near_leakage(rows, pairs, self._cut_here)
         yield from _contradictions(rows)
         yield from _prompt_leakage(rows)
@@ -125,6 +126,8 @@ def _near_pairs(rows: Rows) -> list[tuple[int, int]]:
     import numpy as np
 
     heads = rows.heads
+    if rows.splits.task is Task.QUESTION_ANSWERING:  # a text has several questions
+        return []
     on_disk = any(part.on_disk for _, part in rows.splits.items())
     if not on_disk or len(heads) <= rows.near:
         return _pairs_among(rows, heads)

@@ -159,6 +159,8 @@ def _asked(record: Record) -> str:
 def _said(record: Record) -> Any:
     if record.messages:
         return "\n".join(message.content for message in record.messages[_last_answer(record) :])
+    if record.answers is not None:
+        return [answer.text for answer in record.answers]
     return list(record.label) if isinstance(record.label, tuple) else record.label
 
 
@@ -166,4 +168,6 @@ def _comparable(record: Record) -> Label | str | None:
     """A label as it counts: the order of several does not, nor do case and spacing of an answer."""
     if record.messages:
         return normal_text(_said(record))
+    if record.answers is not None:
+        return tuple(sorted(answer.text for answer in record.answers))
     return tuple(sorted(record.label)) if isinstance(record.label, tuple) else record.label

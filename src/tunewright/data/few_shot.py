@@ -177,6 +177,11 @@ def _check(train: Dataset, k: int, query: str | None, strategy: str) -> None:
             "Rows of tagged words have no answer in words to show. Give rows with labels or "
             "answers, or map the columns."
         )
+    if train.task in (Task.EMBEDDING, Task.QUESTION_ANSWERING):
+        raise DataError(
+            f"Rows of task {train.task.value!r} have no answer to show. Give rows with labels or "
+            "answers to write, or map the columns."
+        )
     if strategy == "nearest" and not (query or "").strip():
         raise DataError("Strategy 'nearest' needs a query to be near to. Give one.")
     if strategy == "balanced" and train.task is not Task.CLASSIFICATION:

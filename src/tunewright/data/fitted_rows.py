@@ -14,29 +14,34 @@ import numpy as np
 
 from tunewright.data.records import Dataset, Task
 from tunewright.data.render import Example, Rendered, Renderer, Truncation
-from tunewright.data.token_store import TokenRows, TokenStore
+from tunewright.data.token_store import HeldRows, TokenRows, TokenStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 def fitted(
-    renderer: Renderer, dataset: Dataset, store: TokenStore, truncation: Truncation = "error"
+    renderer: Renderer,
+    dataset: Dataset,
+    store: TokenStore | HeldRows,
+    truncation: Truncation = "error",
 ) -> Rendered:
     """Bring rows to at most `renderer.max_length` tokens: `renderer.fit` for packed rows.
 
     Args:
         renderer: that made them.
         dataset: their records, for messages.
-        store: the rows, of any length.
+        store: the rows, of any length; changed in place where they are held and cut.
         truncation: what to do with rows that are longer.
 
     Returns:
-        `examples` are `TokenRows`.
+        `examples` are `TokenRows`, or a list of rows that are held.
 
     Raises:
         DataError: rows are too long and `truncation` is `error`; or nothing is left.
     """
+    if isinstance(store, HeldRows):
+        return renderer.fit(dataset, store.examples, truncation)
     limit = renderer.max_length
     if renderer.task is Task.TEXT:
         return Rendered(Blocks(store, limit))

@@ -28,7 +28,7 @@ class Labels:
 
     def __init__(self, task: Task) -> None:
         self._named = task in (Task.CLASSIFICATION, Task.MULTILABEL)
-        self._numbered = task is Task.REGRESSION
+        self._numbered = task in (Task.REGRESSION, Task.EMBEDDING)
         self._counts: Counter[str] = Counter()
         self._rows: dict[str, list[int]] = {}  # of labels that are rare so far
         self._trained = False

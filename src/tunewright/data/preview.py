@@ -139,6 +139,10 @@ def _roles(record: Record) -> dict[str, Any]:
     shown: dict[str, Any] = {"text": record.text}
     if record.text_pair is not None:
         shown["text_pair"] = record.text_pair
+    if record.answers is not None:
+        shown["answers"] = [answer.text for answer in record.answers]
+    if record.negative is not None:
+        shown["negative"] = record.negative
     if isinstance(record.label, tuple):
         shown["labels"] = list(record.label)
     elif record.label is not None:

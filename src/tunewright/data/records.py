@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from tunewright.config.task import Task
+from tunewright.data.answer_places import Answer
 from tunewright.data.tags import label_names, spans
 from tunewright.errors import DataError
 
@@ -39,9 +40,12 @@ class Record:
 
     A record holds either `text` (with `text_pair` and `label` where the task has them) or
     `messages`. Of tagged words, `words` has them, `text` has them with blanks between, and `label`
-    has a BIO tag for each. `source` and `row` (counted from 1) say where it came from, so that
-    every message about a record can name its place. `meta` keeps the columns that the task does
-    not use.
+    has a BIO tag for each. Of pairs for embeddings, `text` and `text_pair` belong together (as
+    closely as `label`, a number, says where there is one), and `negative` does not belong to
+    `text`. Of a question (`text`) and what it is asked of (`text_pair`), `answers` has the right
+    answers, none where there is none. `source` and `row` (counted from 1) say where it came from,
+    so that every message about a record can name its place. `meta` keeps the columns that the task
+    does not use.
     """
 
     text: str = ""
@@ -49,6 +53,8 @@ class Record:
     label: Label | None = None
     messages: tuple[Message, ...] = ()
     words: tuple[str, ...] = ()
+    negative: str | None = None
+    answers: tuple[Answer, ...] | None = None
     source: str = ""
     row: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -68,6 +74,13 @@ class Record:
             row["text"] = self.text
         if self.text_pair is not None:
             row["text_pair"] = self.text_pair
+        if self.negative is not None:
+            row["negative"] = self.negative
+        if self.answers is not None:
+            row["answers"] = {
+                "text": [answer.text for answer in self.answers],
+                "answer_start": [answer.start for answer in self.answers],
+            }
         if isinstance(self.label, tuple):
             row["tags" if self.words else "labels"] = list(self.label)
         elif self.label is not None:
@@ -93,7 +106,8 @@ class Record:
         """All words of the record in one string, for search, duplicates and lengths."""
         if self.messages:
             return "\n".join(message.content for message in self.messages)
-        return self.text if self.text_pair is None else f"{self.text}\n{self.text_pair}"
+        texts = (self.text, self.text_pair, self.negative)
+        return "\n".join(text for text in texts if text is not None)
 
 
 class LazyRecords(Sequence[Record]):

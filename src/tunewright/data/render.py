@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from tunewright.data.answer_windows import Window, answered_examples, windows_of
 from tunewright.data.chat import (
     ChatTemplate,
     Segment,
@@ -26,6 +27,7 @@ from tunewright.data.chat import (
 )
 from tunewright.data.collector import collector_paused
 from tunewright.data.layout import SOURCE_TARGET
+from tunewright.data.pair_texts import paired_examples
 from tunewright.data.records import Dataset, Message, Record, Task
 from tunewright.data.source_target import SourceTarget, pairs_of
 from tunewright.data.word_tokens import tagged_examples
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 Truncation = Literal["error", "cut", "drop"]
 
+DOC_STRIDE = 128
+"""As in the examples of transformers and in arXiv 1810.04805's code."""
 _BEFORE = "a:"
 """A text that nothing is joined to, to see what a tokenizer makes of the text behind it."""
 
@@ -55,6 +59,8 @@ class Example:
         word_starts: of tagged words, the position of each word's first token, which carries its
             tag; -1 for a word that has no token, or whose token was cut.
         word_tags: of tagged words, the index of each word's tag; -1 where the model has none.
+        window: of questions, the part of the text that the row has.
+        others: of pairs for embeddings, token ids of the texts behind the first.
     """
 
     input_ids: list[int]
@@ -66,14 +72,18 @@ class Example:
     target_ids: list[int] | None = None
     word_starts: list[int] | None = None
     word_tags: list[int] | None = None
+    others: list[list[int]] | None = None
+    window: Window | None = None
 
     def __len__(self) -> int:
-        return len(self.input_ids) + len(self.target_ids or ())
+        behind = sum(map(len, self.others or ()))
+        return len(self.input_ids) + len(self.target_ids or ()) + behind
 
     @property
     def longest(self) -> int:
-        """Tokens that `max_length` limits: of the row; of its source or target, the longer one."""
-        return max(len(self.input_ids), len(self.target_ids or ()))
+        """Tokens that `max_length` limits: of the row; of its source or target, or of its texts,
+        the longest one."""
+        return max(len(self.input_ids), len(self.target_ids or ()), *map(len, self.others or ()))
 
     @property
     def trained_ids(self) -> list[int]:
@@ -94,8 +104,9 @@ class Example:
         return sum(self.loss_mask[1:]) if self.loss_mask is not None else 1
 
     def beyond(self, limit: int) -> int:
-        """Tokens that are cut where a row, or a source and a target, may have `limit`."""
-        return sum(max(0, len(ids) - limit) for ids in (self.input_ids, self.target_ids or ()))
+        """Tokens that are cut where a row, or each of its texts, may have `limit`."""
+        texts = (self.input_ids, self.target_ids or (), *(self.others or ()))
+        return sum(max(0, len(ids) - limit) for ids in texts)
 
 
 @dataclass(slots=True)
@@ -126,6 +137,7 @@ class Renderer:
         labels: class names in the order of the model's outputs.
         source_prefix: text before every source.
         system: system message of conversations that have none.
+        doc_stride: tokens that neighbouring windows of a text with a question share.
 
     Raises:
         DataError: the template cannot be used to train, with the reason.
@@ -140,12 +152,14 @@ class Renderer:
         labels: Sequence[str] = (),
         source_prefix: str = "",
         system: str = "",
+        doc_stride: int = DOC_STRIDE,
     ) -> None:
         self.tokenizer = tokenizer
         self.task = task
         self.max_length = max_length
         self.template = template
         self.system = system
+        self.doc_stride = doc_stride
         self.label_ids = {label: i for i, label in enumerate(labels)}
         self.control = control_pattern(control_tokens(tokenizer))
         self.chat: ChatTemplate | None = None
@@ -183,12 +197,17 @@ class Renderer:
             return self._conversations(dataset)
         if self.task is Task.TOKEN_CLASSIFICATION:
             return tagged_examples(self.tokenizer, dataset.records, self.label_ids)
+        if self.task is Task.EMBEDDING:
+            return paired_examples(self.tokenizer, dataset.records)
+        if self.task is Task.QUESTION_ANSWERING:
+            return answered_examples(self.tokenizer, dataset.records)
         return self._labelled(dataset, pairs)
 
     def fit(
         self, dataset: Dataset, examples: list[Example], truncation: Truncation = "error"
     ) -> Rendered:
-        """Bring examples to at most `max_length` tokens. Plain texts are split, never cut.
+        """Bring examples to at most `max_length` tokens. Plain texts are split, never cut, and
+        texts with a question are read in windows that overlap.
 
         Args:
             dataset: the records of the examples, for messages.
@@ -200,6 +219,8 @@ class Renderer:
         """
         if self.task is Task.TEXT:
             return Rendered(self._blocks(examples))
+        if self.task is Task.QUESTION_ANSWERING:
+            return self._windows(dataset, examples)
         over = [e for e in examples if e.longest > self.max_length]
         if over and truncation == "error":
             longest = max(over, key=lambda e: e.longest)
@@ -347,6 +368,26 @@ class Renderer:
             if len(block := example.input_ids[start : start + self.max_length]) > 1
         ]
 
+    def _windows(self, dataset: Dataset, examples: list[Example]) -> Rendered:
+        """Windows of all rows; an answer that is longer than any window counts as cut."""
+        found: list[Example] = []
+        cut = dropped = 0
+        for example in examples:
+            assert example.window is not None
+            if example.window.lost:
+                dropped += 1
+                continue
+            windows = windows_of(example, self.max_length, self.doc_stride)
+            has = any(one.window is not None and one.window.start for one in windows)
+            cut += bool(example.window.start) and not has
+            found += windows
+        if examples and not found:
+            raise DataError(
+                f"No row of {dataset.name or 'the data'} has its answer in its text. Check the "
+                "columns (data.columns); case and spacing count."
+            )
+        return Rendered(found, cut, dropped)
+
     def _start(self) -> list[int]:
         """The token that the tokenizer puts before every text. Chat templates write their own."""
         if self.template == "chat" and self.task is Task.INSTRUCTION:
@@ -448,15 +489,18 @@ class Renderer:
         """Cut a row to `max_length` in place; a labelled row or a source keeps its closing special
         token, an answer does not, or the model would learn to stop in its middle."""
         limit = self.max_length
+        if example.others is not None:
+            texts = [example.input_ids, *example.others]
+            example.input_ids, *example.others = map(self._closed, texts)
+            return
         keep_last = False
         if example.target_ids is not None:
             example.target_ids = example.target_ids[:limit]
             if len(example.input_ids) <= limit:
                 return
         if example.loss_mask is None:
-            last = example.input_ids[-1]
-            keep_last = last in self.tokenizer.all_special_ids
-            example.input_ids = example.input_ids[: limit - keep_last] + [last] * keep_last
+            keep_last = example.input_ids[-1] in self.tokenizer.all_special_ids
+            example.input_ids = self._closed(example.input_ids)
         else:
             example.input_ids = example.input_ids[:limit]
             example.loss_mask = example.loss_mask[:limit]
@@ -465,6 +509,13 @@ class Renderer:
         if example.word_starts is not None:
             end = limit - keep_last
             example.word_starts = [s if s < end else -1 for s in example.word_starts]
+
+    def _closed(self, ids: list[int]) -> list[int]:
+        """Token ids cut to `max_length`, with the special token that closes them."""
+        if len(ids) <= self.max_length:
+            return ids
+        keep_last = ids[-1] in self.tokenizer.all_special_ids
+        return ids[: self.max_length - keep_last] + ids[-1:] * keep_last
 
 
 def lacks_system(record: Record) -> bool:

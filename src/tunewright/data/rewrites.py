@@ -84,7 +84,8 @@ def rewrite(
         progress: called with the rewrites done and those in all.
 
     Raises:
-        ConfigError: the task is `text`, or there are no rows.
+        ConfigError: the task is `text`, `token_classification`, `embedding` or
+            `question_answering`, or there are no rows.
         DataError: `output` or its journal is there from something else.
         ArtifactError: another call writes the same output.
     """
@@ -95,6 +96,16 @@ def rewrite(
         raise ConfigError(
             "Rows of tagged words cannot be rewritten: the new words would have no tags. Give rows "
             "with labels or answers."
+        )
+    if train.task is Task.QUESTION_ANSWERING:
+        raise ConfigError(
+            "Texts with answers in them cannot be rewritten: the answers would not be where they "
+            "were. Give rows with labels or answers to write."
+        )
+    if train.task is Task.EMBEDDING:
+        raise ConfigError(
+            "Pairs of texts cannot be rewritten: a text in other words would be told apart from "
+            "what it belongs to. Give rows with labels or answers."
         )
     journal = output.with_name(output.name.removesuffix(".jsonl") + JOURNAL)
     whole = {**settings, "copies": copies, "rows": _fingerprint(train)}

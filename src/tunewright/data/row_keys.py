@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunewright.data.finding import PARTS, Place, Places, record_at, show_row
-from tunewright.data.records import Record, Splits
+from tunewright.data.records import Record, Splits, Task
 from tunewright.data.row_groups import Groups
 
 if TYPE_CHECKING:
@@ -72,18 +72,26 @@ class Rows:
         return self.record(row).source
 
     def texts(self, rows: NDArray[np.uint32]) -> list[str]:
-        """Texts of rows that are in order."""
+        """Texts of rows that are in order, as near copies are looked for in them."""
         found = []
         for number, (_, part) in enumerate(self.splits.items()):
             first, end = self.starts[number], self.starts[number + 1]
             mine = rows[(rows >= first) & (rows < end)] - first
-            found += [record.plain_text for record in part.select(mine)]
+            found += [near_text(record, part.task) for record in part.select(mine)]
         return found
 
     def show_pair(self, first: int, second: int) -> str:
         """Two rows for people."""
         left, right = (show_row(self.splits, self.place(row)) for row in (first, second))
         return f"{left} / {right}"
+
+
+def near_text(record: Record, task: Task) -> str:
+    """The text in which near copies are looked for.
+
+    Of texts that belong together it is the first: many of them may share a second one.
+    """
+    return record.text if task is Task.EMBEDDING and record.label is None else record.plain_text
 
 
 def first_of_their_text(texts: array[int], same: Groups) -> NDArray[np.uint32]:

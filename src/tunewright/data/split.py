@@ -17,6 +17,7 @@ from tunewright.data.copies import NEAR_ROWS, prompt_of
 from tunewright.data.duplicates import near_pairs, normal_text
 from tunewright.data.records import Dataset, Record, Splits, Task
 from tunewright.data.row_groups import Groups, groups_of, key_of
+from tunewright.data.row_keys import near_text
 from tunewright.data.stratify import PARTS, Columns, Unit, by_stratum, by_time, iteratively
 from tunewright.data.times import row_times
 from tunewright.errors import DataError
@@ -173,15 +174,19 @@ def _keys(dataset: Dataset) -> tuple[array[int], tuple[array[int], array[int]]]:
 
 
 def _near_copies(dataset: Dataset, texts: array[int], same: Groups) -> list[tuple[int, int]]:
-    """Pairs of rows with nearly the same text, the most similar first."""
+    """Pairs of rows with nearly the same text, the most similar first; of questions, pairs with the
+    same text to look in."""
     import numpy as np
 
+    if dataset.task is Task.QUESTION_ANSWERING:
+        contexts = array("Q", (key_of(normal_text(r.text_pair or "")) for r in dataset))
+        return [(group[0], row) for group in groups_of(contexts) for row in group[1:]]
     first = np.frombuffer(texts, dtype=np.uint64) != 0
     first[same.later] = False
     rows = np.flatnonzero(first)
     if dataset.on_disk and len(rows) > NEAR_ROWS:
         return []
-    pairs = near_pairs([record.plain_text for record in dataset.select(rows)])
+    pairs = near_pairs([near_text(record, dataset.task) for record in dataset.select(rows)])
     order = (-pairs.similarity).argsort(kind="stable")
     return [(int(rows[pairs.left[i]]), int(rows[pairs.right[i]])) for i in order]
 
@@ -213,7 +218,7 @@ def _columns(dataset: Dataset, rows: NDArray[np.uint32], starts: NDArray[np.uint
 
     sizes = np.diff(starts)
     strata: NDArray[Any]
-    if dataset.task is Task.REGRESSION:
+    if dataset.task in (Task.REGRESSION, Task.EMBEDDING):
         values = np.array(array("d", map(_number, dataset)))[rows]
         means = np.add.reduceat(values, starts[:-1]) / sizes if len(rows) else values
         ranks = np.empty(len(sizes), dtype=np.int64)

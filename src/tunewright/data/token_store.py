@@ -81,6 +81,31 @@ class TokenRows(Sequence[Example]):
         return map(self.row, range(len(self)))
 
 
+class HeldRows(TokenRows):
+    """Rows with more in them than numbers, as they are.
+
+    Args:
+        examples: of any length.
+    """
+
+    def __init__(self, examples: list[Example]) -> None:
+        self.examples = examples
+        self.lengths, self.trained = lengths_of(examples)
+
+    @property
+    def longest(self) -> NDArray[np.uint32]:
+        """[n] `example.longest` of each row."""
+        return np.array([example.longest for example in self.examples], dtype=np.uint32)
+
+    def row(self, index: int) -> Example:
+        """One row; `index` is not negative."""
+        return self.examples[index]
+
+    def targets(self) -> NDArray[np.float64]:
+        """[n] `example.target` of each row, or [n x c] where it is a list."""
+        return targets_of(self.examples)
+
+
 def lengths_of(examples: Sequence[Example]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """[n] tokens of each row, and [n] those that count in the loss."""
     if isinstance(examples, TokenRows):

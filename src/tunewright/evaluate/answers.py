@@ -12,10 +12,13 @@ from tunewright.data.render import Example, Renderer
 from tunewright.evaluate.passes import Passes, passed
 from tunewright.metrics import estimate, get_metric
 from tunewright.models.catalogue import model_folder
+from tunewright.models.embed_texts import EmbeddingForward
+from tunewright.models.find_answers import FoundAnswers, SpanForward, find_answers
 from tunewright.models.forward import CausalForward, LabelForward, TagForward
 from tunewright.models.generate import generate
 from tunewright.models.load import Finished
 from tunewright.models.predict import Predictions, predict
+from tunewright.models.rank_pairs import PairAnswers, answer_pairs
 from tunewright.models.seq2seq import text_forward
 from tunewright.models.tag_words import tag_words
 from tunewright.models.token_similarity import ENCODER, token_similarity
@@ -53,6 +56,8 @@ class Answers:
         texts: generated answers, where a metric asked for them.
         similarities: [n] of the answers and their references, once they were asked for.
         sureness: of tagged words, the probability of each word's tag.
+        pairs: of pairs for embeddings, ranks and cosines.
+        spans: of questions, the answers in the text.
         unseen: tagged words that the model did not see, because they are beyond its length.
     """
 
@@ -65,6 +70,14 @@ class Answers:
     similarities: Any = None
     sureness: Sequence[Sequence[float]] = ()
     unseen: int = 0
+    pairs: PairAnswers | None = None
+    spans: FoundAnswers | None = None
+
+
+def of_pairs(found: PairAnswers, records: Sequence[Record]) -> Answers:
+    """Cosines as the predictions of pairs with a score, ranks as those of others."""
+    scored = bool(records) and records[0].label is not None
+    return Answers((found.cosines if scored else found.ranks).tolist(), pairs=found)
 
 
 @dataclass(slots=True)
@@ -83,8 +96,10 @@ class Work:
 
     @property
     def rows(self) -> list[int]:
-        """Indices of the records that are scored, one an example."""
-        return [example.row for example in self.examples]
+        """Indices of the records that are scored, one an example; windows of a row count once."""
+        rows = [example.row for example in self.examples]
+        windows = self.dataset.task is Task.QUESTION_ANSWERING
+        return list(dict.fromkeys(rows)) if windows else rows
 
     @property
     def records(self) -> list[Record]:
@@ -96,6 +111,10 @@ class Work:
         task, labels = finished.settings.task, finished.settings.labels
         if task is Task.TOKEN_CLASSIFICATION:
             return self._tags(finished, what)
+        if task is Task.QUESTION_ANSWERING:
+            return self._spans(finished, what)
+        if task is Task.EMBEDDING:
+            return self._pairs(finished, what)
         forward: CausalForward | LabelForward
         if task.is_generative:
             forward = text_forward(finished.model)
@@ -141,6 +160,29 @@ class Work:
             unseen=found.unseen,
         )
 
+    def _spans(self, finished: Finished, what: str) -> Answers:
+        kept = finished.settings.answers
+        found = find_answers(
+            SpanForward(finished.model, kept.longest, kept.may_be_none),
+            self.examples,
+            pad_id=int(finished.tokenizer.pad_token_id),
+            batch_size=self.batch_size,
+            progress=row_counter(self.progress, what, len(self.examples)),
+        )
+        return Answers(found.texts, spans=found)
+
+    def _pairs(self, finished: Finished, what: str) -> Answers:
+        texts = sum(1 + len(example.others or ()) for example in self.examples)
+        found, _ = answer_pairs(
+            EmbeddingForward(finished.model),
+            self.examples,
+            self.records,
+            pad_id=int(finished.tokenizer.pad_token_id),
+            batch_size=self.batch_size,
+            progress=row_counter(self.progress, what, texts),
+        )
+        return of_pairs(found, self.records)
+
     def estimates(self, names: Sequence[str], answers: Answers) -> dict[str, dict[str, Any]]:
         """Each metric with its interval; those the answers cannot give are left out."""
         scores = {}
@@ -174,6 +216,12 @@ class Work:
                 answers.similarities = self._similarities(answers.texts)
             return [1.0] * len(answers.texts), answers.similarities
         references: list[Any] = [record.label for record in self.records]
+        if needs == "answers":
+            references = [[answer.text for answer in r.answers or ()] for r in self.records]
+        if needs == "ranks":
+            if answers.pairs is None or any(label is not None for label in references):
+                return None
+            return answers.pairs.candidates, answers.pairs.ranks
         if needs == "probabilities":
             if answers.probabilities is None:
                 return None

@@ -85,7 +85,7 @@ def changes(
         "broken_rows": [
             {
                 "row": records[i].row,
-                "text": records[i].plain_text,
+                "text": records[i].text if answers.pairs else records[i].plain_text,
                 "expected": _listed(_expected(work)[i]),
                 "before": _listed(said_before[i]),
                 "now": _listed(said[i]),
@@ -119,12 +119,18 @@ def right_rows(work: Work, answers: Answers, names: Sequence[str]) -> list[bool]
 
 
 def _said(work: Work, answers: Answers) -> Sequence[Any]:
+    if answers.pairs is not None:
+        return [work.records[i].text_pair for i in answers.pairs.nearest]
     return answers.texts if work.dataset.task.is_generative else answers.predictions
 
 
 def _expected(work: Work) -> list[Any]:
     if work.dataset.task.is_generative:
         return [r.messages[-1].content if r.messages else r.text for r in work.records]
+    if work.dataset.task is Task.EMBEDDING:
+        return [record.text_pair for record in work.records]
+    if work.dataset.task is Task.QUESTION_ANSWERING:
+        return [[answer.text for answer in record.answers or ()] for record in work.records]
     return [record.label for record in work.records]
 
 

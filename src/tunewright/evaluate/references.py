@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tunewright.config.task import Task
 from tunewright.data.few_shot import NearestRows
 from tunewright.data.records import Dataset
-from tunewright.evaluate.answers import Answers, Work
+from tunewright.evaluate.answers import Answers, Work, of_pairs
 from tunewright.evaluate.previous import (
     PREVIOUS,
     ask_previous,
@@ -30,6 +30,7 @@ from tunewright.evaluate.prompted import (
 )
 from tunewright.evaluate.wording import system_name
 from tunewright.metrics import compare
+from tunewright.models.answer_baselines import nearest_sentence, no_answer
 from tunewright.models.baselines import (
     Baseline,
     embedding_knn,
@@ -41,6 +42,7 @@ from tunewright.models.baselines import (
 from tunewright.models.catalogue import model_folder
 from tunewright.models.inspect import inspect_model
 from tunewright.models.load import load_finished
+from tunewright.models.rank_pairs import tfidf_pairs
 from tunewright.models.tag_baselines import majority_tag, tag_dictionary
 
 if TYPE_CHECKING:
@@ -64,13 +66,19 @@ def add_baselines(
     """
     test = Dataset(work.dataset.task, tuple(work.records), work.dataset.name)
     others: dict[str, Answers] = {}
-    if work.dataset.task.is_generative:
+    if not work.dataset.task.has_new_head:
         if base and Path(base).expanduser() != Path(found.model).expanduser():
             finished = load_finished(base, work.dataset.task, device=device)
             others["base"] = work.answers(finished, names, "Scoring the base")
             if few_shot and train is not None:
                 shown = shown_work(work, finished, NearestRows(train, few_shot))
                 others[FEW_SHOT] = shown.answers(finished, names, f"The base, {few_shot} examples")
+        if work.dataset.task is Task.EMBEDDING:
+            others["tfidf_cosine"] = of_pairs(tfidf_pairs(work.records), work.records)
+    elif work.dataset.task is Task.QUESTION_ANSWERING:
+        others["nearest_sentence"] = Answers(nearest_sentence(test).predictions)
+        if any(not record.answers for record in test):
+            others["no_answer"] = Answers(no_answer(test).predictions)
     elif train is None:
         found.notes.append(
             "The rows the model was tuned on are not known, so only the base could be a baseline; "

@@ -30,6 +30,8 @@ _LOSSES = {
     "classification": "cross-entropy (nats a row)",
     "multilabel": "cross-entropy (nats a label)",
     "token_classification": "cross-entropy (nats a word)",
+    "embedding": "loss (nats a row)",
+    "question_answering": "cross-entropy (nats a window)",
     "instruction": "cross-entropy (nats a token)",
     "text": "cross-entropy (nats a token)",
 }

@@ -19,6 +19,7 @@ from tunewright.config.task import Task
 from tunewright.data.records import Dataset
 from tunewright.data.render import Example, Renderer
 from tunewright.errors import ConfigError, DataError
+from tunewright.evaluate.answer_rows import answer_errors, answer_line, said_of_windows
 from tunewright.evaluate.answers import Answers, Progress, Work
 from tunewright.evaluate.entity_rows import (
     entity_errors,
@@ -27,6 +28,7 @@ from tunewright.evaluate.entity_rows import (
     type_scores,
 )
 from tunewright.evaluate.forgetting import measure_forgetting, require_tuned_text
+from tunewright.evaluate.pair_rows import pair_errors, pair_line, require_measurable
 from tunewright.evaluate.passes import PASS_RATE, Passes
 from tunewright.evaluate.probe_rows import Probes
 from tunewright.evaluate.prompted import check_few_shot
@@ -155,8 +157,10 @@ def evaluate(
     names = check_metrics(metrics or (), dataset.task)
     if PASS_RATE in names and passes is None:
         raise ConfigError("Metric 'pass_rate' needs a function that says what passes: --pass.")
-    if passes is not None and dataset.task is Task.TEXT:
-        raise ConfigError("Rows of plain text have no answers that a function could pass.")
+    if passes is not None and not get_metric(PASS_RATE).fits(dataset.task):
+        raise ConfigError(
+            f"Rows of task {dataset.task.value!r} have no answers that a function could pass."
+        )
     if encoder is not None and BERTSCORE not in names:
         raise ConfigError("--encoder is what bertscore compares texts by: --metric bertscore.")
     if robustness:
@@ -171,6 +175,7 @@ def evaluate(
     settings = finished.settings
     _check_labels(dataset, settings.labels)
     check_few_shot(few_shot, dataset.task, settings.base, settings.labels, train)
+    names = require_measurable(names, dataset)
     names = names or [n for n in metrics_for(dataset.task) if _measurable(n, settings)]
     if passes is not None:
         names = [PASS_RATE, *(name for name in names if name != PASS_RATE)]
@@ -257,6 +262,8 @@ def _check_labels(dataset: Dataset, known: Sequence[str]) -> None:
 def _rendered(renderer: Renderer, dataset: Dataset) -> tuple[Sequence[Example], list[str]]:
     rendered = renderer.render(dataset, "cut")
     notes = []
+    if renderer.task is Task.QUESTION_ANSWERING:
+        return rendered.examples, said_of_windows(rendered)
     if rendered.cut and renderer.task is not Task.TOKEN_CLASSIFICATION:
         notes.append(
             f"{rendered.cut} rows are longer than {renderer.max_length} tokens; their ends were "
@@ -271,6 +278,12 @@ def _add_errors(found: Evaluation, work: Work, answers: Answers, train: Dataset 
     if work.dataset.task is Task.TOKEN_CLASSIFICATION:
         found.errors = entity_errors(work.records, answers)[:WORST]
         found.per_class = type_scores(work.records, answers)
+        return
+    if work.dataset.task is Task.QUESTION_ANSWERING:
+        found.errors = answer_errors(work.records, answers)[:WORST]
+        return
+    if work.dataset.task is Task.EMBEDDING:
+        found.errors = pair_errors(work.records, answers)[:WORST]
         return
     known = train if train is not None and train.task is work.dataset.task else None
     found.errors = worst_errors(work.records, answers, work.dataset.task, known)
@@ -309,6 +322,10 @@ def _write(found: Evaluation, work: Work, answers: Answers, folder: Path) -> Non
                 line["predicted"] = answers.texts[i]
         elif record.words:
             line |= entity_line(record, answers, i)
+        elif answers.spans is not None:
+            line |= answer_line(record, answers, i)
+        elif answers.pairs is not None:
+            line |= pair_line(work.records, answers, i)
         else:
             line |= {"expected": record.label, "predicted": answers.predictions[i]}
             if answers.probabilities is not None:

@@ -43,6 +43,8 @@ _CHUNK = 2_000_000
 _MEANS = frozenset(
     {
         "accuracy",
+        "answer_exact_match",
+        "answer_f1",
         "subset_accuracy",
         "hamming_loss",
         "log_loss",
@@ -54,6 +56,9 @@ _MEANS = frozenset(
         "rougeL",
         "mse",
         "mae",
+        "mrr_at_10",
+        "recall_at_1",
+        "recall_at_10",
     }
 )
 _LOSSES = frozenset({"perplexity", "log_perplexity", "bits_per_byte"})
@@ -63,6 +68,8 @@ _OF_TASK = {
     Task.MULTILABEL: "subset_accuracy",
     Task.REGRESSION: "mae",
     Task.TOKEN_CLASSIFICATION: _ENTITIES,
+    Task.EMBEDDING: "mrr_at_10",
+    Task.QUESTION_ANSWERING: "answer_f1",
     Task.INSTRUCTION: "perplexity",
     Task.TEXT: "perplexity",
 }

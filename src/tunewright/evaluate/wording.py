@@ -12,6 +12,8 @@ DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 _METRICS = {
+    "answer_exact_match": "exact match of answers",
+    "answer_f1": "F1 of answers",
     "auc": "ROC area",
     "average_precision": "precision-recall area",
     "bertscore": "BERTScore",
@@ -29,10 +31,13 @@ _METRICS = {
     "mae": "mean absolute error",
     "mcc": "Matthews correlation",
     "micro_f1": "micro-F1",
+    "mrr_at_10": "MRR@10",
     "mse": "mean squared error",
     "pass_rate": "pass rate",
     "pearson": "Pearson correlation",
     "r2": "R²",
+    "recall_at_1": "recall@1",
+    "recall_at_10": "recall@10",
     "rmse": "root mean squared error",
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
@@ -51,8 +56,11 @@ _SYSTEMS = {
     "majority": "the majority class",
     "majority_tag": "the most frequent tag",
     "mean": "the mean",
+    "nearest_sentence": "the sentence nearest to the question",
+    "no_answer": "no answer to anything",
     "previous": "the previous version",
     "tag_dictionary": "each word's most frequent tag",
+    "tfidf_cosine": "TF-IDF cosine",
     "tfidf_logistic": "TF-IDF + logistic regression",
     "tfidf_ridge": "TF-IDF + ridge regression",
 }

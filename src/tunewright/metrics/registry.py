@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tunewright.config.task import Task
 from tunewright.errors import ConfigError, DataError, unknown_name
-from tunewright.metrics import entities, labels, numbers, probabilities, texts
+from tunewright.metrics import answers, entities, labels, numbers, probabilities, retrieval, texts
 from tunewright.metrics.sufficient import Sufficient
 
 Needs = Literal[
@@ -17,6 +17,9 @@ Needs = Literal[
     "numbers",
     "texts",
     "tags",
+    "ranks",
+    "cosines",
+    "answers",
     "nll",
     "nll_bytes",
     "probabilities",
@@ -30,6 +33,10 @@ Needs = Literal[
 - `numbers`: a number on both sides.
 - `texts`: the reference answer, and the generated answer without its prompt.
 - `tags`: a sequence of BIO tags on both sides, one a token.
+- `ranks`: the number of candidates, and the rank of the right one from 1.
+- `cosines`: a number on both sides; the second is of -1 to 1, so that only their order or their
+  correlation can be scored.
+- `answers`: the right answers (none where there is none), and one answer (empty for none).
 - `nll`: the number of tokens scored, and their summed negative log-likelihood in nats.
 - `nll_bytes`: the number of UTF-8 bytes scored, and the same sum.
 - `probabilities`: the id of the class, and the probability of every class.
@@ -45,6 +52,8 @@ _GIVEN_BY: dict[Task, frozenset[str]] = {
     Task.MULTILABEL: frozenset({"label_sets", "passes"}),
     Task.REGRESSION: frozenset({"numbers", "passes"}),
     Task.TOKEN_CLASSIFICATION: frozenset({"tags"}),
+    Task.EMBEDDING: frozenset({"ranks", "cosines"}),
+    Task.QUESTION_ANSWERING: frozenset({"answers", "passes"}),
     Task.INSTRUCTION: frozenset({"nll", "nll_bytes", "texts", "passes", "similarities"}),
     Task.TEXT: frozenset({"nll", "nll_bytes"}),
 }
@@ -97,6 +106,7 @@ class Metric:
 
 
 _EITHER = frozenset({"label_sets"})
+_COSINES = frozenset({"cosines"})
 
 _METRICS = (
     Metric("accuracy", "higher", "labels", labels.accuracy, proportion=True),
@@ -141,15 +151,34 @@ _METRICS = (
     Metric("rmse", "lower", "numbers", numbers.rmse, "plain"),
     Metric("r2", "higher", "numbers", numbers.r2, "plain"),
     Metric(
-        "pearson", "higher", "numbers", numbers.pearson, "plain", comparable=numbers.standardised
+        "pearson",
+        "higher",
+        "numbers",
+        numbers.pearson,
+        "plain",
+        also_takes=_COSINES,
+        comparable=numbers.standardised,
     ),
-    Metric("spearman", "higher", "numbers", numbers.spearman, "plain", comparable=numbers.ranked),
+    Metric(
+        "spearman",
+        "higher",
+        "numbers",
+        numbers.spearman,
+        "plain",
+        also_takes=_COSINES,
+        comparable=numbers.ranked,
+    ),
     Metric("pass_rate", "higher", "passes", labels.accuracy, proportion=True),
     Metric("entity_f1", "higher", "tags", entities.entity_f1),
     Metric("entity_macro_f1", "higher", "tags", entities.entity_macro_f1),
     Metric("entity_precision", "higher", "tags", entities.entity_precision),
     Metric("entity_recall", "higher", "tags", entities.entity_recall),
     Metric("token_accuracy", "higher", "tags", entities.token_accuracy),
+    Metric("answer_f1", "higher", "answers", answers.answer_f1),
+    Metric("answer_exact_match", "higher", "answers", answers.answer_exact_match, proportion=True),
+    Metric("mrr_at_10", "higher", "ranks", retrieval.mrr_at_10),
+    Metric("recall_at_1", "higher", "ranks", retrieval.recall_at_1, proportion=True),
+    Metric("recall_at_10", "higher", "ranks", retrieval.recall_at_10, proportion=True),
 )
 _ALIASES = {
     "f1": "macro_f1",
@@ -184,6 +213,8 @@ _DEFAULTS: dict[Task, tuple[str, ...]] = {
         "entity_recall",
         "token_accuracy",
     ),
+    Task.EMBEDDING: ("mrr_at_10", "recall_at_1", "recall_at_10", "spearman", "pearson"),
+    Task.QUESTION_ANSWERING: ("answer_f1", "answer_exact_match"),
     Task.INSTRUCTION: ("perplexity",),
     Task.TEXT: ("perplexity",),
 }

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-_HEADS = ("score", "classifier")
+_KINDS = {
+    Task.TOKEN_CLASSIFICATION: "TOKEN_CLS",
+    Task.EMBEDDING: "FEATURE_EXTRACTION",
+    Task.QUESTION_ANSWERING: "QUESTION_ANS",
+}
+"""PEFT's names of tasks with labels or vectors; others have SEQ_CLS."""
+_EXCLUDED = {
+    Task.TOKEN_CLASSIFICATION: ["score", "classifier"],
+    Task.EMBEDDING: ["pooler.dense"],
+    Task.QUESTION_ANSWERING: ["qa_outputs"],
+}
+"""Linear layers that get no update: a head is trained in full, and nothing reads a pooler."""
 
 
 def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
@@ -34,10 +45,10 @@ def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         The model for `full` and `partial`, otherwise a `PeftModel`. Adapter weights have the
         base's dtype; the optimizer keeps float32 masters.
     """
-    if recipe.method is FineTuningMethod.FULL:
-        return model
     if recipe.method is FineTuningMethod.PARTIAL:
-        return _freeze_below(model, recipe)
+        _freeze_below(model, recipe)
+    if recipe.method is not None and recipe.method.trains_base:
+        return _freeze_unread(model, task)
     from peft import get_peft_model
 
     from tunewright.models.lora_linear import speed_up_lora
@@ -61,11 +72,19 @@ def _freeze_below(model: PreTrainedModel, recipe: Recipe) -> PreTrainedModel:
     return model
 
 
+def _freeze_unread(model: PreTrainedModel, task: Task) -> PreTrainedModel:
+    """Keep what the vectors of texts do not depend on: the pooler of BERT and its kin."""
+    pooler = getattr(model, "pooler", None) if task is Task.EMBEDDING else None
+    if pooler is not None:
+        pooler.requires_grad_(False)
+    return model
+
+
 def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
     """PEFT's configuration of the recipe's method."""
     from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, TaskType
 
-    kind = TaskType.TOKEN_CLS if task is Task.TOKEN_CLASSIFICATION else TaskType.SEQ_CLS
+    kind = _KINDS.get(task, "SEQ_CLS")
     if task.is_generative:
         pairs = model.config.is_encoder_decoder
         kind = TaskType.SEQ_2_SEQ_LM if pairs else TaskType.CAUSAL_LM
@@ -87,7 +106,7 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         lora_dropout=recipe.lora_dropout,
         target_modules=recipe.lora_target_modules,
         # Of a head for tags PEFT does not know by itself that it is trained in full.
-        exclude_modules=[*_HEADS] if kind is TaskType.TOKEN_CLS else None,
+        exclude_modules=_EXCLUDED.get(task),
         use_rslora=recipe.use_rslora,
         use_dora=recipe.use_dora,
         init_lora_weights=recipe.init_lora_weights or True,

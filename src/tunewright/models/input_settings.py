@@ -7,7 +7,7 @@ are loaded.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,8 @@ TASK_FILE = "tunewright.json"
 so that using the model needs no flags."""
 
 
-HEADS = ("lm_head", "score", "classifier", "pooler", "pre_classifier", "classification_head")
+HEADS = ("lm_head", "score", "classifier", "pooler", "pre_classifier", "classification_head",
+         "qa_outputs")  # fmt: skip
 """Names that transformers gives to heads; they are trained or tied, and never quantized."""
 
 
@@ -58,6 +59,21 @@ class Quantization:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerSettings:
+    """How answers are looked for in a text.
+
+    Attributes:
+        doc_stride: tokens that neighbouring windows share.
+        longest: tokens of an answer at most.
+        may_be_none: whether a text may have no answer.
+    """
+
+    doc_stride: int = 128
+    longest: int = 30
+    may_be_none: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class InputSettings:
     """How rows became tokens in training, kept beside the weights.
 
@@ -70,6 +86,7 @@ class InputSettings:
         quantization: how the base was kept while its adapter was trained.
         source_prefix: text before every source, for encoder-decoder models.
         system: system message of conversations that have none.
+        answers: how answers are looked for, for models that point at them.
     """
 
     task: Task
@@ -80,6 +97,7 @@ class InputSettings:
     quantization: Quantization | None = None
     source_prefix: str = ""
     system: str = ""
+    answers: AnswerSettings = field(default_factory=lambda: AnswerSettings())
 
     def renderer(self, tokenizer: PreTrainedTokenizerFast) -> Renderer:
         """What turns records into tokens as in training."""
@@ -91,6 +109,7 @@ class InputSettings:
             self.labels,
             self.source_prefix,
             self.system,
+            self.answers.doc_stride,
         )
 
 
@@ -108,7 +127,12 @@ def write_settings(folder: Path, settings: InputSettings, dtype: str) -> None:
         }
         | ({"quantization": asdict(settings.quantization)} if settings.quantization else {})
         | ({"source_prefix": settings.source_prefix} if settings.source_prefix else {})
-        | ({"system": settings.system} if settings.system else {}),
+        | ({"system": settings.system} if settings.system else {})
+        | (
+            {"answers": asdict(settings.answers)}
+            if settings.task is Task.QUESTION_ANSWERING
+            else {}
+        ),
     )
 
 
@@ -128,6 +152,7 @@ def read_settings(folder: Path) -> InputSettings | None:
         Quantization(**kept) if kept else None,
         content.get("source_prefix", ""),
         content.get("system", ""),
+        AnswerSettings(**content.get("answers", {})),
     )
 
 

@@ -39,6 +39,10 @@ _PROBLEM = {
 }
 
 
+_OUTPUTS = {Task.REGRESSION: 1, Task.QUESTION_ANSWERING: 2}
+"""Outputs of heads that have no classes: a number; where an answer begins, and where it ends."""
+
+
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
     """Silence progress bars and the notice about newly made heads while a model loads."""
@@ -97,9 +101,10 @@ def load_base(
 
     Args:
         facts: of the base's folder.
-        task: decides the head: a language-model head for generative tasks, otherwise a new
-            classification head with `len(labels)` outputs (one for regression), of the whole row
-            or, for tags, of each token.
+        task: decides the head: a language-model head for generative tasks, none for embeddings,
+            two outputs a token for answers in texts, otherwise a new classification head with
+            `len(labels)` outputs (one for regression), of the whole row or, for tags, of each
+            token.
         labels: class names in output order.
         dtype: of the weights.
         dropout: overrides every dropout of the base. Default: the base's own.
@@ -122,13 +127,13 @@ def load_base(
         common["device_map"] = {"": str(device or "cpu")}
     if dropout is not None:
         common |= dropout_settings(facts, dropout)
-    if task.is_generative:
+    if not task.has_new_head:
         return _from_pretrained(_model_class(facts, task), facts.folder, common)
-    outputs = 1 if task is Task.REGRESSION else len(labels)
+    outputs = _OUTPUTS.get(task, len(labels))
     common |= {"num_labels": outputs, "ignore_mismatched_sizes": True}
     if task in _PROBLEM:
         common["problem_type"] = _PROBLEM[task]
-    if task is not Task.REGRESSION:
+    if task not in _OUTPUTS:
         common["id2label"] = dict(enumerate(labels))
         common["label2id"] = {label: i for i, label in enumerate(labels)}
     model = _from_pretrained(_model_class(facts, task), facts.folder, common)
@@ -164,12 +169,34 @@ def check_task(facts: ModelFacts, task: Task) -> None:
             f"{facts.folder} is an encoder ({facts.architecture}); task {task.value!r} needs a "
             "decoder such as smollm2-135m-instruct. For labels use task: classification."
         )
+    if task is Task.QUESTION_ANSWERING:
+        _check_question_answering(facts)
+    if task is Task.EMBEDDING and facts.kind != "encoder":
+        raise ModelError(
+            f"{facts.folder} is a {facts.kind} ({facts.architecture}), whose tokens see only "
+            "those before them; task 'embedding' needs an encoder such as all-minilm-l6-v2."
+        )
+
+
+def _check_question_answering(facts: ModelFacts) -> None:
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES as KNOWN,
+    )
+
+    if facts.kind != "encoder" or facts.architecture not in KNOWN:
+        raise ModelError(
+            f"{facts.folder} is a {facts.architecture} model ({facts.kind}), which cannot point at "
+            "answers in a text; task 'question_answering' needs an encoder such as "
+            "all-minilm-l6-v2. To write answers, use task: instruction."
+        )
 
 
 def _model_class(facts: ModelFacts, task: Task) -> Any:
     """The class of transformers that loads a model with the head of a task."""
     from transformers import (
+        AutoModel,
         AutoModelForCausalLM,
+        AutoModelForQuestionAnswering,
         AutoModelForSeq2SeqLM,
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
@@ -177,6 +204,10 @@ def _model_class(facts: ModelFacts, task: Task) -> Any:
 
     if task.is_generative:
         return AutoModelForSeq2SeqLM if facts.kind == "encoder-decoder" else AutoModelForCausalLM
+    if task is Task.EMBEDDING:
+        return AutoModel
+    if task is Task.QUESTION_ANSWERING:
+        return AutoModelForQuestionAnswering
     tags = task is Task.TOKEN_CLASSIFICATION
     return AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
 
@@ -271,15 +302,20 @@ def _guess_settings(name: str, folder: Path, facts: ModelFacts, task: Task | Non
         names = config.get("id2label") or {}
         labels = tuple(names[key] for key in sorted(names, key=int))
         found = Task.TOKEN_CLASSIFICATION
+    elif "ForQuestionAnswering" in architectures:
+        found = Task.QUESTION_ANSWERING
     elif facts.kind == "encoder-decoder":
         check_task(facts, Task.INSTRUCTION)
         found = Task.INSTRUCTION
     elif facts.kind == "decoder":
         found = task if task is not None and task.is_generative else Task.INSTRUCTION
+    elif task is Task.EMBEDDING:
+        found = Task.EMBEDDING
     else:
         raise ModelError(
             f"{name} has no classification head, so it cannot answer by itself. Fine-tune it "
-            "first: `tunewright init --data FILE`, then `tunewright train`."
+            "first: `tunewright init --data FILE`, then `tunewright train`. Only pairs of texts "
+            "(task embedding) can be scored as it is."
         )
     tokenizer = load_tokenizer(folder)
     template = pick_template("auto", tokenizer, found, facts.kind)

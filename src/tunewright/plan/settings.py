@@ -29,6 +29,12 @@ _MANY_ROWS = 20_000
 _VIRTUAL_RATE = 1e-2
 _IA3_RATE = 3e-3
 """The papers' own rates (arXiv 2104.08691 takes 0.3 with another optimizer; 2205.05638, 3e-3)."""
+_BEYOND = {True: "longer ones are read in windows", False: "above {limit:,} only on request"}
+"""What becomes of rows that are longer than `max_length`: of those with windows, and of others."""
+_WINDOW, _STRIDE, _SHORT_ANSWER = 384, 128, 30
+"""Tokens of a window, shared by two, and of an answer at most (arXiv 1810.04805's code)."""
+_TEMPERATURE = 0.05
+"""As in sentence-transformers (a scale of 20) and SimCSE (arXiv 2104.08821)."""
 _T5 = ("t5", "mt5", "umt5", "longt5")
 """Trained at high rates; the transformers documentation of T5 gives 1e-4 to 3e-4 for AdamW."""
 _ROWS_TO_TELL_EPOCHS_APART = 400
@@ -92,6 +98,7 @@ def choose_settings(
     *,
     longest: int = 0,
     validation_rows: int = 0,
+    longest_answer: int = 0,
 ) -> Settings:
     """Fill every open setting of a recipe.
 
@@ -103,6 +110,7 @@ def choose_settings(
         machine: where it will run.
         longest: tokens of the longest row that is held out.
         validation_rows: rows that are scored during training.
+        longest_answer: tokens of the longest training answer that stands in a text.
 
     Raises:
         ConfigError: explicit values contradict the model, the data or the machine.
@@ -124,12 +132,13 @@ def choose_settings(
     longest = of_all if task is Task.TEXT else max(longest, of_all)
     virtual = choice.values.get("num_virtual_tokens", recipe.num_virtual_tokens) or 0
     room = facts.max_length - virtual
-    limit = min(room, _LONGEST_BY_DEFAULT)
+    windows = task is Task.QUESTION_ANSWERING
+    limit = min(room, _WINDOW if windows else _LONGEST_BY_DEFAULT)
     choice.set(
         "max_length",
         min(limit, longest),
         f"the longest row has {longest:,} tokens"
-        + (f"; above {limit:,} only on request" if longest > limit else ""),
+        + (f"; {_BEYOND[windows]}" if longest > limit else "").format(limit=limit),
     )
     if room < 2:
         choice.faults.append(
@@ -142,13 +151,22 @@ def choose_settings(
             f"max_length is {recipe.max_length} but the model takes at most {room} "
             f"tokens{beside}; lower it."
         )
+    if task is Task.EMBEDDING:
+        choice.set("temperature", _TEMPERATURE, "cosines of 0 to 1 become logits of 0 to 20")
+    elif recipe.temperature is not None:
+        choice.faults.append(
+            f"temperature has no effect with task {task.value!r}; it is for embeddings. Remove it."
+        )
+    _windows(choice, task, longest_answer)
     batch = _batch_size(len(lengths), task)
     choice.set(
         "per_device_train_batch_size",
         batch,
         f"{len(lengths):,} rows give {max(1, len(lengths) // batch):,} updates an epoch",
     )
-    if machine.device == "cpu":
+    if machine.device == "cpu" and task is Task.EMBEDDING:
+        choice.set("max_tokens_per_pass", 4096, "texts of a step that is cut are run through twice")
+    elif machine.device == "cpu":
         choice.set("max_tokens_per_pass", 1024, "more would cost memory and gain no speed on a CPU")
     choice.set(
         "per_device_eval_batch_size",
@@ -247,7 +265,7 @@ def _rates(
     if choice.recipe.optim is Optimizer.LION_8BIT:
         rate, reason = rate / 5, f"{reason}; Lion wants a third to a tenth of AdamW's"
     rate = choice.set("learning_rate", rate, reason)
-    if not task.is_generative:
+    if task.has_new_head:
         head = max(rate, 10 * full_rate)
         choice.set("head_learning_rate", head, "the head starts from nothing")
     elif choice.recipe.head_learning_rate is not None:
@@ -270,6 +288,26 @@ def _rates(
         choice.set("label_smoothing", 0.0, f"{rows:,} training rows keep a model modest")
 
 
+def _windows(choice: Choices, task: Task, longest_answer: int) -> None:
+    """How long texts are read, and how long an answer may be."""
+    if task is not Task.QUESTION_ANSWERING:
+        choice.faults += [
+            f"{name} has no effect with task {task.value!r}; it is for question_answering. Remove "
+            "it."
+            for name in ("doc_stride", "max_answer_length")
+            if not choice.open(name)
+        ]
+        return
+    length = choice.values.get("max_length", choice.recipe.max_length) or 0
+    shared = min(_STRIDE, length // 3)
+    choice.set("doc_stride", shared, "an answer at the end of a window is whole in the next one")
+    choice.set(
+        "max_answer_length",
+        max(_SHORT_ANSWER, longest_answer),
+        f"the longest training answer has {longest_answer:,} tokens",
+    )
+
+
 def _quantized(choice: Choices) -> None:
     bits = choice.set("quantization_bits", 4, "a quarter of the memory of 16 bits")
     if bits == 4:
@@ -280,6 +318,8 @@ def _quantized(choice: Choices) -> None:
 def _batch_size(rows: int, task: Task) -> int:
     if task.is_generative:
         return 8 if rows >= 1000 else 4
+    if task is Task.EMBEDDING:  # the other rows of a step are what a row is told apart from
+        return 64 if rows >= 2000 else 32 if rows >= 200 else 16
     return 32 if rows >= 1000 else 16 if rows >= 200 else 8
 
 

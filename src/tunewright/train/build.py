@@ -16,7 +16,7 @@ from tunewright.config.task import Task
 from tunewright.data.render import Renderer
 from tunewright.data.token_store import targets_of
 from tunewright.errors import ArtifactError
-from tunewright.metrics import get_metric, metrics_for
+from tunewright.metrics import get_metric
 from tunewright.models.adapters import apply_method
 from tunewright.models.input_settings import write_settings
 from tunewright.models.load import limit_threads, load_base, pick_device
@@ -26,13 +26,15 @@ from tunewright.train.loop import Job
 from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.prepare import Prepared
 from tunewright.train.rates import hidden_matrices, make_unfreezing, rate_shares
+from tunewright.train.validate import metrics_of
 from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAverage
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head")
+HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head",
+         "qa_outputs")  # fmt: skip
 """Names that transformers gives to newly made heads."""
 
 
@@ -42,6 +44,8 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     from accelerate import Accelerator
     from transformers.integrations import activate_neftune
 
+    from tunewright.models.embed_texts import EmbeddingForward
+    from tunewright.models.find_answers import SpanForward
     from tunewright.models.forward import Forward, LabelForward, TagForward, whole_model
     from tunewright.models.packing import let_pack
     from tunewright.models.seq2seq import text_forward
@@ -75,7 +79,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
             model.enable_input_require_grads()
     if kept is None:  # quantized weights are where they were loaded to
         model.to(accelerator.device)
-    forward: Forward
+    forward: Forward | EmbeddingForward | SpanForward
     if task.is_generative:
         _set_stop_tokens(model, prepared)
         if recipe.packing:
@@ -83,6 +87,12 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         forward = text_forward(model)
     elif task is Task.TOKEN_CLASSIFICATION:
         forward = TagForward(model)
+    elif task is Task.QUESTION_ANSWERING:
+        kept_answers = prepared.settings.answers
+        forward = SpanForward(model, kept_answers.longest, kept_answers.may_be_none)
+    elif task is Task.EMBEDDING:
+        assert recipe.temperature is not None
+        forward = EmbeddingForward(model, recipe.temperature)
     else:
         forward = LabelForward(
             model,
@@ -94,8 +104,8 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         )
     if recipe.neftune_noise_alpha is not None:
         activate_neftune(model, recipe.neftune_noise_alpha)
-    metric = recipe.metric_for_best_model or metrics_for(task)[0]
-    return Job(
+    metric = recipe.metric_for_best_model or metrics_of(prepared.splits.train)[0]
+    job = Job(
         recipe=recipe,
         folder=folder,
         task=task,
@@ -116,6 +126,9 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         else lambda target: _save_pissa(model, prepared, target, pissa),
         generation=prepared.generation,
     )
+    if isinstance(forward, EmbeddingForward):
+        forward.contrasted = job.global_batch
+    return job
 
 
 def _save_start(prepared: Prepared, folder: Path) -> None:

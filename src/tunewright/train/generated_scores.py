@@ -25,7 +25,6 @@ from tunewright.models.generate import generate
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from tunewright.models.forward import Forward
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +63,14 @@ class GeneratedScores:
     max_new_tokens: int
 
     def measure(
-        self, forward: Forward, accelerator: Accelerator, batch_size: int
+        self, model: Any, accelerator: Accelerator, batch_size: int
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Let the model answer, and score its answers.
 
         Several processes share the questions, and all get all scores.
 
         Args:
-            forward: the model in its forward pass; left in the mode it was in.
+            model: left in the mode it was in.
             accelerator: knows the processes.
             batch_size: prompts in one batch.
 
@@ -81,7 +80,7 @@ class GeneratedScores:
         began = time.monotonic()
         here = range(accelerator.process_index, len(self.questions), accelerator.num_processes)
         said = generate(
-            forward.model,
+            model,
             self.tokenizer,
             [self.questions[i].prompt for i in here],
             self.stop_ids,

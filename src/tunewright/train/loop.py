@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from numpy.typing import NDArray
 
+    from tunewright.models.embed_texts import EmbeddingForward
+    from tunewright.models.find_answers import SpanForward
     from tunewright.models.forward import Forward
 
 STOP_FILE = "stop-requested"
@@ -95,7 +97,7 @@ class Job:
     folder: Path
     task: Task
     labels: Sequence[str]
-    forward: Forward
+    forward: Forward | EmbeddingForward | SpanForward
     optimizer: MasterAdamW
     train: Sequence[Example]
     validation: Sequence[Example]
@@ -272,7 +274,9 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
         )
         written: dict[str, Any] = {}
         if job.generation is not None:
-            found, written["generated"] = job.generation.measure(job.forward, job.accelerator, size)
+            found, written["generated"] = job.generation.measure(
+                job.forward.model, job.accelerator, size
+            )
             scores |= found
     value = scores[job.metric]
     higher = job.metric != "loss" and get_metric(job.metric).better == "higher"

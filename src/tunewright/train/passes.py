@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tunewright.config.task import Task
 from tunewright.data.collate import collate, micro_batches, pack
 from tunewright.errors import TrainingError
+from tunewright.train.contrast import contrastive_gradients
 from tunewright.train.watch import Diagnosis
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def accumulate_gradients(job: Job, rows: Sequence[int], count: int, halvings: in
     """
     accelerator = job.accelerator
     size, tokens = pass_limits(job, halvings)
+    if job.task is Task.EMBEDDING:
+        return contrastive_gradients(job, rows, count, size, tokens)
     passes = micro_batches(
         rows,
         size,

@@ -25,16 +25,17 @@ from tunewright.data.balance import (
 )
 from tunewright.data.fitted_rows import block_lengths, fitted
 from tunewright.data.layout import pick_template
+from tunewright.data.pair_texts import is_scored
 from tunewright.data.records import Dataset, Splits
-from tunewright.data.render import Rendered, Renderer
+from tunewright.data.render import Example, Rendered, Renderer
 from tunewright.data.sources import load_splits
 from tunewright.data.tags import OUTSIDE
-from tunewright.data.token_store import TokenStore, targets_of
+from tunewright.data.token_store import HeldRows, TokenStore, targets_of
 from tunewright.errors import ConfigError, DataError
 from tunewright.metrics import get_metric
 from tunewright.models.adapters import check_method
 from tunewright.models.catalogue import model_folder
-from tunewright.models.input_settings import InputSettings, Quantization
+from tunewright.models.input_settings import AnswerSettings, InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.layers import layer_count
 from tunewright.models.load import check_task, load_tokenizer, pick_device
@@ -48,7 +49,7 @@ from tunewright.train.generated_scores import (
 from tunewright.train.rates import check_unfreezing, planned_steps
 from tunewright.train.token_cache import TOKENS, Progress, longest_row, tokenised
 from tunewright.train.trackers import require_installed
-from tunewright.train.validate import metrics_in_training
+from tunewright.train.validate import metrics_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,6 +100,7 @@ class Prepared:
             _quantization(self.recipe),
             self.recipe.data.source_prefix,
             self.recipe.data.system,
+            _answer_settings(self.recipe, self.splits.train),
         )
 
 
@@ -163,11 +165,13 @@ def prepare(
         measure_machine(device.type),
         longest=longest,
         validation_rows=len(splits.validation),
+        longest_answer=_longest_answer(train) if task is Task.QUESTION_ANSWERING else 0,
     )
     assert chosen.recipe.max_length is not None
     renderer.max_length = chosen.recipe.max_length
+    renderer.doc_stride = chosen.recipe.doc_stride or 0
     truncation = recipe.data.truncation
-    _check_metric(chosen.recipe, task)
+    _check_metric(chosen.recipe, splits.train)
     check_method(facts, chosen.recipe)
     rendered = fitted(renderer, trained, train, truncation)
     if chosen.recipe.unfreeze_steps is not None:
@@ -205,6 +209,15 @@ def _quantization(recipe: Recipe) -> Quantization | None:
         recipe.bnb_4bit_quant_type or "nf4",
         recipe.bnb_4bit_use_double_quant is not False,
     )
+
+
+def _answer_settings(recipe: Recipe, train: Dataset) -> AnswerSettings:
+    """How a model that points at answers looks for them; the defaults for other tasks."""
+    if train.task is not Task.QUESTION_ANSWERING:
+        return AnswerSettings()
+    assert recipe.doc_stride is not None and recipe.max_answer_length is not None
+    none = any(not record.answers for record in train)
+    return AnswerSettings(recipe.doc_stride, recipe.max_answer_length, none)
 
 
 def _sampled(splits: Splits, recipe: Recipe) -> Splits:
@@ -248,9 +261,15 @@ def _class_weights(
     return weights
 
 
-def _training_lengths(train: TokenStore, task: Task, recipe: Recipe) -> NDArray[np.uint32]:
+def _longest_answer(train: Sequence[Example]) -> int:
+    return max(e.window.end - e.window.start + 1 for e in train if e.window is not None)
+
+
+def _training_lengths(
+    train: TokenStore | HeldRows, task: Task, recipe: Recipe
+) -> NDArray[np.uint32]:
     """Tokens of each training row; long plain texts count as blocks of 512."""
-    if task is not Task.TEXT:
+    if task is not Task.TEXT or isinstance(train, HeldRows):
         return train.longest
     return block_lengths(train.ids, recipe.max_length or 512, shortest=1)[1]
 
@@ -270,17 +289,37 @@ def _check_data(splits: Splits) -> None:
             "No training row has an entity: every tag is O, so there is nothing to learn. Check "
             "the column of tags (data.columns)."
         )
+    if task is Task.QUESTION_ANSWERING and not any(record.answers for record in splits.train):
+        raise DataError(
+            "No training row has an answer, so there is nothing to learn. Check the columns "
+            "(data.columns)."
+        )
+    if task is Task.EMBEDDING:
+        parts = [(part, is_scored(part.records, part.name)) for _, part in splits.items()]
+        for part, scored in parts[1:]:
+            if len(part) and scored is not parts[0][1]:
+                raise DataError(
+                    f"The pairs of {part.name} have {'a' if scored else 'no'} score and those of "
+                    f"train have {'a' if parts[0][1] else 'none'}; both must be of one kind."
+                )
 
 
-def _check_metric(recipe: Recipe, task: Task) -> None:
+def _kind(train: Dataset) -> str:
+    """What kind of rows a task has, where it has two."""
+    if train.task is not Task.EMBEDDING:
+        return ""
+    return " on pairs with a score" if is_scored(train.records) else " on pairs without a score"
+
+
+def _check_metric(recipe: Recipe, train: Dataset) -> None:
     name = recipe.metric_for_best_model
     if name is None or name == "loss":
         return
-    measured = metrics_in_training(task)
-    if task is Task.INSTRUCTION:
+    measured = metrics_of(train)
+    if train.task is Task.INSTRUCTION:
         measured += answer_metrics()
     if get_metric(name).name not in measured:
         raise ConfigError(
             f"metric_for_best_model is {name!r}, which is not measured during training for task "
-            f"{task.value!r}. Measured: loss, {', '.join(measured)}."
+            f"{train.task.value!r}{_kind(train)}. Measured: loss, {', '.join(measured)}."
         )

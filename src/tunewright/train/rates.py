@@ -68,7 +68,7 @@ class Unfreezing:
         self, stack: Stack, parameters: dict[str, nn.Parameter], every: int, task: Task
     ) -> None:
         self.every = every
-        self.highest = stack.top - 1 if task.is_generative else stack.top
+        self.highest = stack.top if task.has_new_head else stack.top - 1
         self.depths = [(stack.depth[name], parameter) for name, parameter in parameters.items()]
         self.lowest = min(depth for depth, _ in self.depths)
 
@@ -124,7 +124,7 @@ def check_unfreezing(recipe: Recipe, layers: int, steps: int, task: Task) -> Non
         return
     partial = recipe.method is FineTuningMethod.PARTIAL
     joining = (recipe.freeze_trainable_layers or layers) if partial else layers + 1
-    stages = joining - int(task.is_generative)
+    stages = joining - int(not task.has_new_head)
     if stages * every >= steps:
         last = f"layer {layers - joining + 1}" if partial else "the embeddings"
         raise ConfigError(

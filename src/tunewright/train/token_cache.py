@@ -30,12 +30,14 @@ from tunewright.artifacts import (
     sha256_file,
     write_json,
 )
+from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Record
 from tunewright.data.render import Renderer
 from tunewright.data.token_store import (
     ENTRY_BYTES,
     FORMAT,
     HeldBytes,
+    HeldRows,
     StoredBytes,
     TokenStore,
     TokenWriter,
@@ -55,6 +57,8 @@ TOKENS = ".tokens"
 _FILES = ("rows.bin", "entries.bin")
 _SAMPLE = 500
 """Rows, evenly drawn, from which the size of all is told."""
+_HELD = (Task.EMBEDDING, Task.QUESTION_ANSWERING)
+"""Tasks whose rows are several texts, or know the text they came from: these stay in memory."""
 _ROWS_AT_ONCE, _LETTERS_AT_ONCE = 1024, 4_000_000
 """What is tokenised in one go, at most."""
 
@@ -65,7 +69,7 @@ def tokenised(
     part: str,
     folder: Path,
     progress: Progress | None = None,
-) -> TokenStore:
+) -> TokenStore | HeldRows:
     """The rows as the tokenizer makes them, of any length.
 
     Args:
@@ -80,6 +84,8 @@ def tokenised(
         SpaceError: the disk has no room for the tokens. Nothing is left of them.
     """
     told = progress if progress is not None else lambda *_: None
+    if dataset.task in _HELD:
+        return HeldRows(renderer.tokenise(dataset))
     if not dataset.on_disk or not len(dataset):
         held = _in_memory(dataset, renderer, lambda done: told(_doing(part), done, len(dataset)))
         return TokenStore(*(HeldBytes(sink.getvalue()) for sink in held))

@@ -8,11 +8,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from tunewright.config.task import Task
+from tunewright.data.pair_texts import is_scored
+from tunewright.data.records import Dataset
 from tunewright.data.render import Example
 from tunewright.metrics import get_metric, metrics_for
+from tunewright.models.embed_texts import EmbeddingForward
+from tunewright.models.find_answers import SpanForward, find_answers
 from tunewright.models.forward import Forward, TagForward
 from tunewright.models.predict import predict
+from tunewright.models.rank_pairs import answer_pairs, pair_metrics
 from tunewright.models.tag_words import tag_words
+
+
+def metrics_of(dataset: Dataset) -> list[str]:
+    """As `metrics_in_training`, of rows of this kind: pairs with a score have other metrics."""
+    if dataset.task is Task.EMBEDDING:
+        return pair_metrics(is_scored(dataset.records, dataset.name))
+    return metrics_in_training(dataset.task)
 
 
 def metrics_in_training(task: Task) -> list[str]:
@@ -22,7 +34,7 @@ def metrics_in_training(task: Task) -> list[str]:
 
 
 def validation_scores(
-    forward: Forward,
+    forward: Forward | EmbeddingForward | SpanForward,
     examples: Sequence[Example],
     task: Task,
     labels: Sequence[str],
@@ -33,8 +45,12 @@ def validation_scores(
 
     Returns:
         The task's metrics by name, and `loss` in nats: a token for generative tasks, a word for
-        tags, a row for the others (mean squared error for regression).
+        tags, a window for questions, a row for the others (mean squared error for regression).
     """
+    if isinstance(forward, EmbeddingForward):
+        return _pair_scores(forward, examples, pad_id, batch_size)
+    if isinstance(forward, SpanForward):
+        return _answer_scores(forward, examples, pad_id, batch_size)
     if isinstance(forward, TagForward):
         return _tag_scores(forward, examples, labels, pad_id, batch_size)
     found = predict(forward, examples, task, labels=labels, pad_id=pad_id, batch_size=batch_size)
@@ -64,6 +80,28 @@ def validation_scores(
     return {"loss": loss} | {
         name: get_metric(name).compute(references_labels, found.labels)
         for name in metrics_in_training(task)
+    }
+
+
+def _pair_scores(
+    forward: EmbeddingForward, examples: Sequence[Example], pad_id: int, size: int
+) -> dict[str, float]:
+    found, loss = answer_pairs(forward, examples, pad_id=pad_id, batch_size=size)
+    targets = [example.target for example in examples]
+    scored = targets[0] is not None
+    pair = (targets, found.cosines) if scored else (found.candidates, found.ranks)
+    return {"loss": loss} | {name: get_metric(name).compute(*pair) for name in pair_metrics(scored)}
+
+
+def _answer_scores(
+    forward: SpanForward, examples: Sequence[Example], pad_id: int, size: int
+) -> dict[str, float]:
+    found = find_answers(forward, examples, pad_id=pad_id, batch_size=size)
+    right = {e.row: e.window.record.answers or () for e in examples if e.window is not None}
+    references = [[answer.text for answer in right[row]] for row in found.rows]
+    return {"loss": found.loss} | {
+        name: get_metric(name).compute(references, found.texts)
+        for name in metrics_in_training(Task.QUESTION_ANSWERING)
     }
 
 

@@ -1,0 +1,15 @@
+"""Keys of how pairs of texts are learned."""
+
+from __future__ import annotations
+
+from pydantic import PositiveFloat
+
+from tunewright.config.base import Strict
+
+
+class PairKeys(Strict):
+    """Part of `Recipe`."""
+
+    temperature: PositiveFloat | None = None
+    """What cosine similarities are divided by in the loss of embeddings: lower stresses the texts
+    that are hardest to tell apart (arXiv 2012.09740). Task `embedding` only."""
