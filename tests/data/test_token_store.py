@@ -17,6 +17,7 @@ from tunewright.data.fitted_rows import block_lengths, fitted
 from tunewright.data.records import Dataset, Message, Record, Task
 from tunewright.data.render import Example, Renderer
 from tunewright.data.token_store import (
+    HELD,
     HeldBytes,
     StoredBytes,
     TokenStore,
@@ -47,7 +48,9 @@ def anything(kind: str) -> st.SearchStrategy:
     return st.one_of([KINDS[name] for name in kind.split(" | ")])
 
 
-examples = st.builds(Example, **{f.name: anything(str(f.type)) for f in fields(Example)})
+examples = st.builds(
+    Example, **{f.name: anything(str(f.type)) for f in fields(Example) if f.name not in HELD}
+)
 
 
 def bare(example: Example) -> dict:

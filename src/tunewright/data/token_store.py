@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the bytes that are written here; another number is never read."""
 
-_FIELDS = tuple(field.name for field in fields(Example))
+HELD = ("others", "window")
+"""Fields that are more than numbers; rows that have them are `HeldRows`."""
+_FIELDS = tuple(field.name for field in fields(Example) if field.name not in HELD)
 assert _FIELDS[:2] == ("input_ids", "row")  # `TokenStore.piece` reads these where they are
 _NONE, _INT, _FLOAT, _BITS, _FLOATS = range(5)
 _LISTS: dict[int, np.dtype[Any]] = {
@@ -123,6 +125,7 @@ def targets_of(examples: Sequence[Example]) -> NDArray[np.float64]:
 
 def pack(example: Example) -> bytes:
     """A row as bytes: the kind of each field, and behind it what the field holds."""
+    assert all(getattr(example, name) is None for name in HELD)
     pieces: list[bytes] = []
     for name in _FIELDS:
         value = getattr(example, name)
@@ -175,7 +178,7 @@ def unpack(packed: bytes) -> Example:
                 size = count * dtype.itemsize
                 values.append(np.frombuffer(packed, dtype, count, at).tolist())
             at += size
-    return Example(*values)
+    return Example(**dict(zip(_FIELDS, values, strict=True)))
 
 
 class Sink(Protocol):

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """A validation row as a prompt, and the answer it should get.
