@@ -82,7 +82,14 @@ def _freeze_unread(model: PreTrainedModel, task: Task) -> PreTrainedModel:
 
 def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
     """PEFT's configuration of the recipe's method."""
-    from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, TaskType
+    from peft import (
+        IA3Config,
+        LoraConfig,
+        PrefixTuningConfig,
+        PromptEncoderConfig,
+        PromptTuningConfig,
+        TaskType,
+    )
 
     kind = _KINDS.get(task, "SEQ_CLS")
     if task.is_generative:
@@ -97,6 +104,8 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
             prompt_tuning_init="SAMPLE_VOCAB",
             task_type=kind,
         )
+    if recipe.method is FineTuningMethod.P_TUNING:
+        return PromptEncoderConfig(num_virtual_tokens=recipe.num_virtual_tokens, task_type=kind)
     if recipe.method is FineTuningMethod.IA3:
         targets, inner = _ia3_targets(model.config.model_type)
         return IA3Config(target_modules=targets, feedforward_modules=inner, task_type=kind)

@@ -35,6 +35,8 @@ _WINDOW, _STRIDE, _SHORT_ANSWER = 384, 128, 30
 """Tokens of a window, shared by two, and of an answer at most (arXiv 1810.04805's code)."""
 _TEMPERATURE = 0.05
 """As in sentence-transformers (a scale of 20) and SimCSE (arXiv 2104.08821)."""
+_PROMPT_ENCODER_RATE = 1e-3
+"""That of PEFT's documentation of P-tuning."""
 _T5 = ("t5", "mt5", "umt5", "longt5")
 """Trained at high rates; the transformers documentation of T5 gives 1e-4 to 3e-4 for AdamW."""
 _ROWS_TO_TELL_EPOCHS_APART = 400
@@ -251,6 +253,8 @@ def _rates(
     elif method.has_virtual_tokens:
         choice.set("num_virtual_tokens", 20, "more cost speed and room in the window")
         rate, reason = _VIRTUAL_RATE, "a few vectors must move far"
+        if method is FineTuningMethod.P_TUNING:
+            rate, reason = _PROMPT_ENCODER_RATE, "a small network makes the vectors"
     elif method is FineTuningMethod.IA3:
         rate, reason = _IA3_RATE, "a few scales must move far"
     elif method is FineTuningMethod.PARTIAL:

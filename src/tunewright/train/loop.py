@@ -80,7 +80,7 @@ class Job:
         optimizer: over the trainable weights.
         train, validation: rendered rows; validation may be empty.
         pad_id: token to pad with.
-        save_model: writes the trained weights into a folder.
+        save_model: writes what training goes on from into a folder.
         load_weights: reads them back from a checkpoint's folder.
         save_start: writes the checkpoint of step 0.
         accelerator: places tensors and reduces gradients.
@@ -89,7 +89,7 @@ class Job:
             of this process.
         lengths, trained: tokens of each training row, and those of them that count.
         unfreezing: which layers have joined in a step, where they join one by one.
-        save_finished: as `save_model`, where the finished model has another form.
+        save_finished: writes the finished model.
         generation: which answers are written and scored with the validation rows.
     """
 
@@ -105,12 +105,12 @@ class Job:
     save_model: Callable[[Path], None]
     load_weights: Callable[[Path], None]
     save_start: Callable[[], None]
+    save_finished: Callable[[Path], None]
     accelerator: Accelerator
     metric: str = "loss"
     data_seconds: float = 0.0
     step_seconds: float = 0.0
     unfreezing: Unfreezing | None = None
-    save_finished: Callable[[Path], None] | None = None
     generation: GeneratedScores | None = None
     lengths: NDArray[np.uint32] = field(init=False)
     trained: NDArray[np.uint32] = field(init=False)

@@ -182,7 +182,7 @@ def prepare(
     room = facts.max_length - (chosen.recipe.num_virtual_tokens or 0)
     asked = []
     if asks_for_answers(chosen.recipe, task):
-        asked = questions_of(renderer, splits.validation, held_out.examples)
+        asked = questions_of(chosen.recipe, renderer, splits.validation, held_out.examples)
     lengths = [q.window for q in asked], [q.answer_tokens for q in asked]
     chosen = choose_generation(chosen, task, *lengths, room)
     return Prepared(
