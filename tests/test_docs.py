@@ -32,6 +32,7 @@ from tunewright.cli.app import app, run
 from tunewright.config.base import Strict
 from tunewright.config.data_keys import AugmentConfig, DataConfig
 from tunewright.config.finding_ids import ERRORS
+from tunewright.config.generation import GenerationKeys
 from tunewright.config.load import load_recipe, merge, parse_yaml
 from tunewright.config.optimization import Optimization
 from tunewright.config.recipe import Recipe
@@ -339,9 +340,10 @@ def recipe_rows(model: type[Strict]) -> list[list[str]]:
 
 
 def _chosen_keys() -> set[str]:
-    """Keys that `plan/settings.py` fills: the first argument of every `choice.set`."""
-    tree = ast.parse((SOURCE / "plan" / "settings.py").read_text(encoding="utf-8"))
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args]
+    """Keys that `plan/` fills: the first argument of every `choice.set`."""
+    trees = [ast.parse(p.read_text(encoding="utf-8")) for p in (SOURCE / "plan").glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    calls = [n for n in nodes if isinstance(n, ast.Call) and n.args]
     named = [
         n.args[0].value
         for n in calls
@@ -359,11 +361,12 @@ def _chosen_keys() -> set[str]:
         ("Keys of layers and LoRA", TrainedWeights),
         ("Keys of regularisation", Regularization),
         ("Keys of the optimizer", Optimization),
+        ("Keys of generated answers", GenerationKeys),
         ("Keys of watching", WatchingKeys),
         ("Keys below data", DataConfig),
         ("Keys below data.augment", AugmentConfig),
     ],
-    ids=["top", "weights", "regularisation", "optimizer", "watching", "data", "augment"],
+    ids=["top", "weights", "regularisation", "optimizer", "answers", "watching", "data", "augment"],
 )
 def test_the_recipe_page_lists_every_key_as_the_code_has_it(heading: str, model: Any) -> None:
     assert table("recipe.md", heading) == recipe_rows(model)

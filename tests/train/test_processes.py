@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tunewright.train.journal import read_journal
 
@@ -65,6 +67,9 @@ def test_two_processes_of_four_rows_are_one_of_eight_though_one_has_memory_for_t
         "data": {"train": str(instruction_file), "validation": 0.2},
         "num_train_epochs": 2,
         "learning_rate": 1e-3,
+        "unfreeze_steps": 2,
+        "generation_metrics": ["chrf"],
+        "report_to": "tensorboard",
     }
     one = train(recipe | {"per_device_train_batch_size": 8}, tmp_path / "one", 1)
     two = train(recipe | {"per_device_train_batch_size": 4}, tmp_path / "two", 2)
@@ -72,3 +77,29 @@ def test_two_processes_of_four_rows_are_one_of_eight_though_one_has_memory_for_t
     (found,) = [x for x in read_journal(tmp_path / "two") if x["event"] == "diagnosis"]
     assert (found["name"], found["step"]) == ("memory_short", 1)
     assert found["evidence"]["rows_a_pass_now"] == 2
+    # Layers join in the same steps; both answer a part of the questions, and one sends numbers.
+    for event, values in {
+        "unfrozen": ("step", "layers", "trainable_parameters"),
+        "evaluation": ("step", "metrics"),
+    }.items():
+        both = [
+            [
+                [x[name] for name in values]
+                for x in read_journal(tmp_path / name)
+                if x["event"] == event
+            ]
+            for name in ("one", "two")
+        ]
+        assert len(both[0]) >= 2
+        assert both[1] == both[0] if event == "unfrozen" else scored_alike(*both)
+    (events,) = (tmp_path / "two" / "tensorboard").glob("events*")
+    read = EventAccumulator(str(events))
+    read.Reload()
+    assert [event.step for event in read.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
+
+
+def scored_alike(one: list[Any], two: list[Any]) -> bool:
+    """Whether scores are the same but for rounding; those of answers, where no word differs."""
+    for (step, a), (other, b) in zip(one, two, strict=True):
+        assert step == other and a == pytest.approx(b, rel=1e-3)
+    return True

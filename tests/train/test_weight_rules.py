@@ -13,12 +13,11 @@ from torch import nn
 from tunewright.config.optimization import Optimizer
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
-from tunewright.errors import ConfigError
 from tunewright.models.forward import LabelForward
 from tunewright.models.layers import find_stack
 from tunewright.train.optim import Group, MasterAdamW, make_groups
 from tunewright.train.rate_finder import suggest_rate
-from tunewright.train.rates import Unfreezing, check_unfreezing, rate_shares
+from tunewright.train.rates import Unfreezing, planned_steps, rate_shares
 from tunewright.train.schedule import rate_factor
 from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAverage
 
@@ -134,10 +133,11 @@ def test_one_layer_joins_after_each_span_of_steps(task: Task, first: int) -> Non
     assert [embedding for _, _, embedding in found] == [depth == 0 for depth in depths]
 
 
-def test_unfreezing_in_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_counted_over_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe(num_train_epochs=2, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    assert planned_steps(made, 100) == 2 * 13
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="works in one process only"):
-        check_unfreezing(recipe(unfreeze_steps=1), 3, 100, Task.CLASSIFICATION)
+    assert planned_steps(made, 100) == 2 * 7
 
 
 def test_schedules_have_the_factors_worked_out_by_hand() -> None:

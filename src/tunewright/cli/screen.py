@@ -88,7 +88,9 @@ def describe_event(line: Mapping[str, Any]) -> str:
     if event == "evaluation":
         scores = "  ".join(f"{k} {v:.4g}" for k, v in line["metrics"].items())
         best = "  [green]best so far[/]" if line.get("best") else ""
-        return f"[dim]step {step}[/]  validation: {escape(scores)}{best}"
+        asked = line.get("generated")
+        cost = f"  [dim]({asked['rows']} answers in {asked['seconds']:.1f} s)[/]" if asked else ""
+        return f"[dim]step {step}[/]  validation: {escape(scores)}{cost}{best}"
     if event == "diagnosis":
         return f"[yellow]{escape(line['message'])}[/] {escape(line['action'])}"
     if event == "unfrozen":

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from tunewright.config.data_keys import DataConfig
+from tunewright.config.generation import GenerationKeys
 from tunewright.config.optimization import Optimization, Optimizer
 from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
@@ -77,7 +78,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Strategy = Annotated[Literal["no", "steps", "epoch"], BeforeValidator(_yaml_no)]
 
 
-class Recipe(TrainedWeights, Regularization, Optimization, WatchingKeys):
+class Recipe(TrainedWeights, Regularization, Optimization, GenerationKeys, WatchingKeys):
     """A training recipe. `None` means: chosen from model, data and machine, with a reason."""
 
     task: Annotated[Task | None, BeforeValidator(_auto)] = None
@@ -200,6 +201,7 @@ class Recipe(TrainedWeights, Regularization, Optimization, WatchingKeys):
                     "early_stopping_patience",
                     "load_best_model_at_end",
                     "metric_for_best_model",
+                    "generation_metrics",
                 )
                 if getattr(self, name)
             ]

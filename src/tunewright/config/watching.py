@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
 
 from tunewright.config.base import Strict
+
+
+class Tracker(StrEnum):
+    """Where numbers of a run are sent while it goes on."""
+
+    TENSORBOARD = "tensorboard"
+    """Event files in `tensorboard/` of the run's folder."""
+    MLFLOW = "mlflow"
+    """A run of MLflow, where MLFLOW_TRACKING_URI says or MLflow keeps its own."""
+
+
+def _listed(value: Any) -> Any:
+    """One name is a list of one; `none` is how the ecosystem writes an empty list."""
+    named = [value] if isinstance(value, str) else value
+    if not isinstance(named, list):
+        return named
+    words = [word.lower() if isinstance(word, str) else word for word in named]
+    return [] if words == ["none"] else list(dict.fromkeys(words))
 
 
 class WatchingKeys(Strict):
@@ -13,3 +34,5 @@ class WatchingKeys(Strict):
     reactions: Literal["act", "propose"] = "act"
     """What a run does about spikes, divergence and short memory: `act`, or only `propose` what a
     person could do."""
+    report_to: Annotated[list[Tracker], BeforeValidator(_listed)] = Field(default_factory=list)
+    """Trackers that get the numbers of every step and score: `tensorboard`, `mlflow`."""

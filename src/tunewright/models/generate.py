@@ -25,7 +25,8 @@ def generate(
     """Answers without the prompt and without special tokens: greedy, or drawn by chance.
 
     Args:
-        model: a decoder or an encoder-decoder model.
+        model: a decoder or an encoder-decoder model; left in the mode it was in. Nothing is dropped
+            out while it writes.
         tokenizer: its tokenizer.
         prompts: token ids of each prompt, or source.
         stop_ids: tokens that end an answer.
@@ -46,6 +47,8 @@ def generate(
     chance: dict[str, Any] = {"do_sample": False}
     if temperature > 0:
         chance = {"do_sample": True, "temperature": temperature, "top_k": 0}
+    training = model.training
+    model.eval()
     # Drawing leaves the random state of the process as it was.
     with torch.random.fork_rng(enabled=temperature > 0):
         if temperature > 0:
@@ -75,6 +78,7 @@ def generate(
                 answers[i] = text
             if progress is not None:
                 progress(len(rows))
+    model.train(training)
     return answers
 
 

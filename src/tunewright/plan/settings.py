@@ -102,7 +102,7 @@ def choose_settings(
     Raises:
         ConfigError: explicit values contradict the model, the data or the machine.
     """
-    choice = _Choices(recipe)
+    choice = Choices(recipe)
     small = facts.parameters < 500e6
     method = choice.set("method", *_method(facts))
     if recipe.init_lora_weights == "pissa":
@@ -158,7 +158,7 @@ def choose_settings(
     return Settings(resolved, choice.reasons)
 
 
-class _Choices:
+class Choices:
     """Values for open keys, with reasons; explicit values stay."""
 
     def __init__(self, recipe: Recipe) -> None:
@@ -200,7 +200,7 @@ def _dtype(facts: ModelFacts, machine: Machine) -> tuple[str, str]:
 
 
 def _rates(
-    choice: _Choices, facts: ModelFacts, task: Task, method: FineTuningMethod, rows: int
+    choice: Choices, facts: ModelFacts, task: Task, method: FineTuningMethod, rows: int
 ) -> None:
     size = facts.parameters
     if task.is_generative:
@@ -259,7 +259,7 @@ def _rates(
         choice.set("label_smoothing", 0.0, f"{rows:,} training rows keep a model modest")
 
 
-def _quantized(choice: _Choices) -> None:
+def _quantized(choice: Choices) -> None:
     bits = choice.set("quantization_bits", 4, "a quarter of the memory of 16 bits")
     if bits == 4:
         choice.set("bnb_4bit_quant_type", "nf4", "weights are spread like a normal distribution")
@@ -272,7 +272,7 @@ def _batch_size(rows: int, task: Task) -> int:
     return 32 if rows >= 1000 else 16 if rows >= 200 else 8
 
 
-def _strategies(choice: _Choices, recipe: Recipe, validation_rows: int) -> None:
+def _strategies(choice: Choices, recipe: Recipe, validation_rows: int) -> None:
     has_validation = validation_rows > 0
     if recipe.evaluation_strategy is None:
         if recipe.eval_steps is not None:
@@ -291,7 +291,7 @@ def _strategies(choice: _Choices, recipe: Recipe, validation_rows: int) -> None:
         choice.faults += [
             f"{name} needs validation rows but there are none; hold some out, such as "
             "data.validation=0.1."
-            for name in ("early_stopping_patience", "load_best_model_at_end")
+            for name in ("early_stopping_patience", "load_best_model_at_end", "generation_metrics")
             if getattr(recipe, name)
         ]
     if recipe.save_strategy is None:
@@ -323,5 +323,5 @@ def _strategies(choice: _Choices, recipe: Recipe, validation_rows: int) -> None:
     choice.set("load_best_model_at_end", best, reason)
 
 
-def _save_steps(choice: _Choices) -> int:
+def _save_steps(choice: Choices) -> int:
     return int(choice.recipe.save_steps or choice.values.get("save_steps") or 1)

@@ -109,6 +109,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         save_finished=None
         if pissa is None
         else lambda target: _save_pissa(model, prepared, target, pissa),
+        generation=prepared.generation,
     )
 
 

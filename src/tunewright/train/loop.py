@@ -35,11 +35,13 @@ from tunewright.train.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from tunewright.train.generated_scores import GeneratedScores
 from tunewright.train.journal import Journal, Silence
 from tunewright.train.optim import MasterAdamW
 from tunewright.train.passes import any_process, step_gradients
 from tunewright.train.rates import Unfreezing
 from tunewright.train.reactions import Reactions
+from tunewright.train.retake import in_memory
 from tunewright.train.schedule import rate_factor
 from tunewright.train.validate import validation_scores
 
@@ -83,6 +85,7 @@ class Job:
             of this process.
         unfreezing: which layers have joined in a step, where they join one by one.
         save_finished: as `save_model`, where the finished model has another form.
+        generation: which answers are written and scored with the validation rows.
     """
 
     recipe: Recipe
@@ -103,6 +106,7 @@ class Job:
     step_seconds: float = 0.0
     unfreezing: Unfreezing | None = None
     save_finished: Callable[[Path], None] | None = None
+    generation: GeneratedScores | None = None
     lengths: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,6 +144,7 @@ def run_loop(
 
     Raises:
         Interrupted: a signal or the stop file asked for it; a checkpoint was saved.
+        UpdateFailed: memory ran out in an update; weights may be half changed (`go_back`).
         TrainingError: losses stayed without a finite value, diverged too often, or memory is too
             short for one row.
     """
@@ -180,11 +185,12 @@ def run_loop(
             halvings = state.halvings
             loss, short = step_gradients(job, rows, state, seed)
             reactions.add(short)
-            grad_norm = job.optimizer.gather_gradients()
+            grad_norm = in_memory(job, rows, job.optimizer.gather_gradients)
             targets = sum(job.train[i].trained_tokens for i in rows)
             if reactions.may_take(loss, grad_norm, targets):
                 job.optimizer.set_rate_factor(factor)
-                job.optimizer.step(grad_norm, recipe.max_grad_norm)
+                update = partial(job.optimizer.step, grad_norm, recipe.max_grad_norm)
+                in_memory(job, rows, update)
                 state.losses.append(loss)
             job.optimizer.zero_grad()
             state.step += 1
@@ -260,6 +266,10 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
         scores = validation_scores(
             job.forward, job.validation, job.task, job.labels, job.pad_id, size
         )
+        written: dict[str, Any] = {}
+        if job.generation is not None:
+            found, written["generated"] = job.generation.measure(job.forward, job.accelerator, size)
+            scores |= found
     value = scores[job.metric]
     higher = job.metric != "loss" and get_metric(job.metric).better == "higher"
     better = state.best_score is None or (
@@ -273,7 +283,7 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
     if state.losses:
         state.train_losses.append(float(np.mean(state.losses)))
         state.losses.clear()
-    tell("evaluation", metrics=scores, best=better)
+    tell("evaluation", metrics=scores, best=better, **written)
 
 
 def save(job: Job, state: LoopState) -> None:

@@ -99,6 +99,9 @@ class _States:
     def get(self, parameter: Any, default: Any) -> Any:
         return self._home[id(parameter)].state.get(parameter, default)
 
+    def pop(self, parameter: Any, default: Any) -> Any:
+        return self._home[id(parameter)].state.pop(parameter, default)
+
     def __setitem__(self, parameter: Any, state: Any) -> None:
         self._home[id(parameter)].state[parameter] = state
 

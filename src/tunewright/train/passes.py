@@ -36,6 +36,13 @@ def is_memory_error(error: Exception) -> bool:
     )
 
 
+def memory_error(error: Exception) -> str | None:
+    """What an exception says where memory ran out, in a line; None for any other one."""
+    if not is_memory_error(error):
+        return None
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def step_gradients(
     job: Job, rows: Sequence[int], state: LoopState, seed: Callable[[], None]
 ) -> tuple[float, list[Diagnosis]]:
@@ -65,8 +72,8 @@ def step_gradients(
         if not failures:
             exchange_gradients(job.accelerator, job.forward.parameters())
             return total / count, found
-        _free_memory(job)
-        found.append(_shrink(job, state, rows, error))
+        free_memory(job)
+        found.append(shrink(job, state, rows, error))
 
 
 def _try_passes(
@@ -76,9 +83,9 @@ def _try_passes(
     try:
         return accumulate_gradients(job, rows, count, halvings), None
     except (MemoryError, RuntimeError) as error:
-        if not is_memory_error(error):
+        if (said := memory_error(error)) is None:
             raise
-        return 0.0, str(error).partition("\n")[0] or type(error).__name__
+        return 0.0, said
 
 
 def pass_limits(job: Job, halvings: int) -> tuple[int, int | None]:
@@ -175,7 +182,7 @@ def _sum_bucket(accelerator: Accelerator, gradients: Sequence[Any]) -> None:
         gradient.copy_(piece.view_as(gradient))
 
 
-def _free_memory(job: Job) -> None:
+def free_memory(job: Job) -> None:
     """Drop what is left of the step that failed."""
     from accelerate.utils.memory import clear_device_cache
 
@@ -183,7 +190,7 @@ def _free_memory(job: Job) -> None:
     clear_device_cache(garbage_collection=True)
 
 
-def _shrink(job: Job, state: LoopState, rows: Sequence[int], error: str | None) -> Diagnosis:
+def shrink(job: Job, state: LoopState, rows: Sequence[int], error: str | None) -> Diagnosis:
     """Halve the passes from here on, or stop where that is not possible or not wanted."""
     recipe = job.recipe
     size, tokens = pass_limits(job, state.halvings)

@@ -35,9 +35,16 @@ from tunewright.models.input_settings import InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.layers import layer_count
 from tunewright.models.load import check_task, load_tokenizer, pick_device
+from tunewright.plan.generation import answer_metrics, asks_for_answers, choose_generation
 from tunewright.plan.settings import choose_settings, measure_machine
+from tunewright.train.generated_scores import (
+    GeneratedScores,
+    make_generated_scores,
+    questions_of,
+)
 from tunewright.train.rates import check_unfreezing, planned_steps
 from tunewright.train.token_room import require_room
+from tunewright.train.trackers import require_installed
 from tunewright.train.validate import metrics_in_training
 
 if TYPE_CHECKING:
@@ -55,6 +62,7 @@ class Prepared:
             training rows: a run is resumed from these, and makes the same copies again.
         train, validation: the rows as the model sees them, those copies included.
         class_weights: what rows weigh in the loss (`LabelForward`), or None.
+        generation: which answers are written and scored in training, or None.
     """
 
     recipe: Recipe
@@ -67,6 +75,7 @@ class Prepared:
     validation: Rendered
     template: str
     class_weights: list[float] | list[list[float]] | None = None
+    generation: GeneratedScores | None = None
 
     @property
     def task(self) -> Task:
@@ -98,6 +107,7 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     Raises:
         UserError: a fault in the recipe, the data or the model.
     """
+    require_installed(recipe)
     facts = inspect_model(model_folder(recipe.model))
     if facts.is_adapter:
         raise ConfigError(
@@ -152,6 +162,13 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
         steps = planned_steps(chosen.recipe, len(rendered.examples))
         check_unfreezing(chosen.recipe, layer_count(facts), steps, task)
     weights = _class_weights(rendered, labels, chosen.recipe, told)
+    validation = renderer.render(splits.validation, truncation)
+    room = facts.max_length - (chosen.recipe.num_virtual_tokens or 0)
+    asked = []
+    if asks_for_answers(chosen.recipe, task):
+        asked = questions_of(renderer, splits.validation, validation.examples)
+    lengths = [q.window for q in asked], [q.answer_tokens for q in asked]
+    chosen = choose_generation(chosen, task, *lengths, room)
     return Prepared(
         chosen.recipe,
         chosen.reasons | told,
@@ -160,9 +177,10 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
         facts,
         tokenizer,
         rendered,
-        renderer.render(splits.validation, truncation),
+        validation,
         template,
         weights,
+        make_generated_scores(chosen.recipe, renderer, asked, room),
     )
 
 
@@ -252,6 +270,8 @@ def _check_metric(recipe: Recipe, task: Task) -> None:
     if name is None or name == "loss":
         return
     measured = metrics_in_training(task)
+    if task is Task.INSTRUCTION:
+        measured += answer_metrics()
     if get_metric(name).name not in measured:
         raise ConfigError(
             f"metric_for_best_model is {name!r}, which is not measured during training for task "

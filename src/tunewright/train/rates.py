@@ -97,9 +97,10 @@ def make_unfreezing(model: Any, recipe: Recipe, task: Task) -> Unfreezing | None
 
 
 def planned_steps(recipe: Recipe, rows: int) -> int:
-    """Steps of a resolved recipe's run in one process."""
+    """Steps of a resolved recipe's run."""
     assert recipe.per_device_train_batch_size is not None
-    batch = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as launchers of several processes say it
+    batch = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * processes
     if recipe.max_steps > 0:
         return recipe.max_steps
     assert recipe.num_train_epochs is not None
@@ -116,16 +117,11 @@ def check_unfreezing(recipe: Recipe, layers: int, steps: int, task: Task) -> Non
         task: decides whether the first stage is the head alone.
 
     Raises:
-        ConfigError: says how many steps are needed; or several processes were launched.
+        ConfigError: says how many steps are needed.
     """
     every = recipe.unfreeze_steps
     if every is None:
         return
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # as launchers of several processes say it
-        raise ConfigError(
-            "unfreeze_steps works in one process only, and several were launched. Remove it, or "
-            "launch one."
-        )
     partial = recipe.method is FineTuningMethod.PARTIAL
     joining = (recipe.freeze_trainable_layers or layers) if partial else layers + 1
     stages = joining - int(task.is_generative)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,15 @@ from tunewright.errors import ArtifactError, Interrupted
 from tunewright.models.load import pick_device
 from tunewright.models.memory import peak_memory, reset_peak_memory
 from tunewright.train.build import build_job
-from tunewright.train.checkpoint import LoopState, load_state, newest_whole
+from tunewright.train.checkpoint import LoopState, checkpoint_folder, load_state, newest_whole
 from tunewright.train.journal import JOURNAL, Journal, Silence, read_journal
 from tunewright.train.looking_back import look_back
-from tunewright.train.loop import Job, Observer, run_loop, steps_of
+from tunewright.train.loop import Job, Observer, run_loop, save, steps_of
 from tunewright.train.prepare import Prepared, prepare
+from tunewright.train.retake import UpdateFailed, go_back
 from tunewright.train.rollback import restore
-from tunewright.train.watch import note
+from tunewright.train.trackers import tracked
+from tunewright.train.watch import Diagnosis, note
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -225,32 +228,57 @@ def _train(
         if checkpoint is not None:
             state = load_state(checkpoint)
             restore(job, checkpoint)
-        resuming = (folder / JOURNAL).exists()
-        job.accelerator.wait_for_everyone()
-        journal = Journal(folder, state.step if resuming else None) if main else Silence()
-        if resuming:
-            journal.write("resume", state.step, checkpoint=checkpoint.name if checkpoint else None)
-
-        def tell(event: str, **values: Any) -> None:
-            journal.write(event, state.step, **values)
-            observer.line_written({"event": event, "step": state.step, **values})
-
         try:
-            state = run_loop(job, state, journal, observer)
-            for diagnosis in look_back(job, state, prepared):
-                note(tell, diagnosis)
+            state = _run(prepared, job, state, checkpoint, observer)
         except Interrupted as stopped:
             if main:
                 artifact.finish("interrupted", error=str(stopped))
             raise
-        finally:
-            journal.close()
         results = _results(prepared, job, state)
         if main:
             _save_finished(job, folder)
             artifact.finish("done", **results)
         job.accelerator.wait_for_everyone()
     return RunResult(folder, results["metrics"], artifact.results)
+
+
+def _run(
+    prepared: Prepared, job: Job, state: LoopState, checkpoint: Path | None, observer: Observer
+) -> LoopState:
+    """Run the loop to its end with a journal, again from a checkpoint where an update failed."""
+    folder, main = job.folder, job.accelerator.is_main_process
+    found: Diagnosis | None = None
+    while True:
+        resuming = (folder / JOURNAL).exists()
+        job.accelerator.wait_for_everyone()
+        journal = Journal(folder, state.step if resuming else None) if main else Silence()
+        if resuming:
+            journal.write("resume", state.step, checkpoint=checkpoint.name if checkpoint else None)
+
+        tell = partial(_tell, journal, observer, state)
+        followed = tracked(observer, prepared.recipe, folder, state.step)
+        try:
+            if found is not None:
+                note(tell, found)
+                if state.step and prepared.recipe.save_strategy != "no":
+                    save(job, state)  # a checkpoint knows of the smaller passes
+            with followed if main else nullcontext(observer) as watching:
+                run_loop(job, state, journal, watching)
+            for diagnosis in look_back(job, state, prepared):
+                note(tell, diagnosis)
+            return state
+        except UpdateFailed as failed:
+            state, found = go_back(job, state, failed)
+            checkpoint = checkpoint_folder(folder, state.step)
+        finally:
+            journal.close()
+
+
+def _tell(
+    journal: Journal | Silence, observer: Observer, state: LoopState, event: str, **values: Any
+) -> None:
+    journal.write(event, state.step, **values)
+    observer.line_written({"event": event, "step": state.step, **values})
 
 
 def _save_finished(job: Job, folder: Path) -> None:
@@ -294,4 +322,10 @@ def _results(prepared: Prepared, job: Job, state: LoopState) -> dict[str, Any]:
             for line in lines
             if line["event"] == "diagnosis"
         ],
-    }
+    } | _cost_of_answers(lines)
+
+
+def _cost_of_answers(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds that answers for scores took, where any were written."""
+    costs = [line["generated"]["seconds"] for line in lines if "generated" in line]
+    return {"generation_seconds": round(sum(costs), 2)} if costs else {}

@@ -1,0 +1,139 @@
+"""Trackers have every step once, whatever a run went through."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runs
+from runs import StopAfter, train
+from tunewright import pipeline
+from tunewright.config.recipe import Recipe
+from tunewright.config.watching import Tracker
+from tunewright.errors import ConfigError, Interrupted, TrainingError
+from tunewright.train.journal import read_journal
+from tunewright.train.trackers import _OPEN
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+def recipe(base: Path, rows: Path, output: Path, tracker: str) -> Recipe:
+    values = {"max_steps": 6, "evaluation_strategy": "steps", "eval_steps": 3}
+    saves = {"save_strategy": "steps", "save_steps": 3}
+    return runs.recipe(base, rows, output, **values, **saves, report_to=tracker)
+
+
+def of_tensorboard(folder: Path) -> Curves:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(folder / "tensorboard"))
+    read.Reload()
+    assert (
+        "lora_r: null" in read.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0].decode()
+    )
+    return {
+        name: [(event.step, event.value) for event in read.Scalars(name)]
+        for name in read.Tags()["scalars"]
+    }
+
+
+def of_mlflow(folder: Path) -> Curves:
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("tunewright")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == folder.name and run.data.params["data.validation"] == "0.2"
+    return {
+        name: [
+            (point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)
+        ]
+        for name in run.data.metrics
+    }
+
+
+READ: dict[Tracker, Callable[[Path], Curves]] = {
+    Tracker.TENSORBOARD: of_tensorboard,
+    Tracker.MLFLOW: of_mlflow,
+}
+
+
+@pytest.fixture
+def own_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of its own, which MLflow makes where the process works."""
+    monkeypatch.chdir(tmp_path)
+    if importlib.util.find_spec("mlflow") is not None:
+        import mlflow
+
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+        mlflow.set_tracking_uri(None)
+
+
+def test_every_tracker_is_read_back() -> None:
+    assert set(READ) == set(Tracker) == set(_OPEN)
+
+
+@pytest.mark.usefixtures("own_mlflow")
+@pytest.mark.parametrize("tracker", list(Tracker))
+def test_a_run_that_was_stopped_and_resumed_is_one_run_with_every_step_once(
+    tracker: Tracker, tiny_encoder: Path, sentiment_file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip(tracker.value)
+    made = recipe(tiny_encoder, sentiment_file, tmp_path / "run", tracker.value)
+    # The checkpoint of step 3 is resumed although steps 4 and 5 were taken and sent already.
+    with pytest.raises(Interrupted):
+        train(made, StopAfter(tmp_path / "run", 5))
+    pipeline.resume(tmp_path / "run", checkpoint=tmp_path / "run" / "checkpoint-3")
+    found = READ[tracker](tmp_path / "run")
+    lines = read_journal(tmp_path / "run")
+    steps = [(x["step"], x["loss"]) for x in lines if x["event"] == "step"]
+    assert [step for step, _ in steps] == [1, 2, 3, 4, 5, 6]
+    assert found["train/loss"] == [(step, pytest.approx(loss)) for step, loss in steps]
+    scored = [(x["step"], x["metrics"]["macro_f1"]) for x in lines if x["event"] == "evaluation"]
+    assert found["eval/macro_f1"] == [(step, pytest.approx(value)) for step, value in scored]
+    assert {"train/learning_rate", "train/grad_norm", "eval/loss"} <= found.keys()
+
+
+def test_a_tracker_that_is_not_installed_is_refused_with_the_command(
+    tiny_encoder: Path, sentiment_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    made = recipe(tiny_encoder, sentiment_file, tmp_path / "run", "TensorBoard")
+    with pytest.raises(ConfigError, match=r"tensorboard, which is not .* 'tunewright\[trackers\]'"):
+        pipeline.prepare(made)
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_of_trackers_are_taken_as_the_ecosystem_writes_them() -> None:
+    def read(value: Any) -> list[Tracker]:
+        return Recipe.check({"model": "m", "data": {"train": "x"}, "report_to": value}).report_to
+
+    assert read("none") == read(["none"]) == []
+    assert read(["mlflow", "tensorboard", "mlflow"]) == [Tracker.MLFLOW, Tracker.TENSORBOARD]
+    with pytest.raises(ConfigError, match="must be one of 'tensorboard' or 'mlflow'"):
+        read("wandb")
+
+
+@pytest.mark.usefixtures("own_mlflow")
+def test_a_server_that_cannot_be_reached_is_told_with_what_to_do(
+    tiny_encoder: Path, sentiment_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    made = recipe(tiny_encoder, sentiment_file, tmp_path / "run", "mlflow")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise mlflow.exceptions.MlflowException("no route to host")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mlflow.search_experiments", refuse)
+        with pytest.raises(ConfigError, match=r"no route to host\. Check MLFLOW_TRACKING_URI"):
+            train(made)
+    with monkeypatch.context() as patched:
+        patched.setattr("mlflow.log_metrics", refuse)
+        with pytest.raises(TrainingError, match="MLflow did not take step 1"):
+            pipeline.resume(tmp_path / "run")
+    assert pipeline.resume(tmp_path / "run").results["steps"] == 6
