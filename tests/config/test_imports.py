@@ -177,6 +177,41 @@ def test_kinds_of_training_of_llama_factory(folder):
         factory(dataset="mien")
 
 
+def test_newer_keys_of_llama_factory(folder):
+    found = factory(
+        optim="paged_adamw_8bit",
+        neftune_noise_alpha=5,
+        loraplus_lr_ratio=16.0,
+        additional_target="norm,lm_head",
+        early_stopping_steps=3,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        pissa_init=True,
+        pissa_iter=-1,
+        report_to="tensorboard",
+        bf16=False,
+    )
+    expected = {
+        "optim": "adamw_8bit",
+        "neftune_noise_alpha": 5.0,
+        "loraplus_lr_ratio": 16.0,
+        "modules_to_save": ["norm", "lm_head"],
+        "early_stopping_patience": 3,
+        "init_lora_weights": "pissa",
+        "report_to": ["tensorboard"],
+    }
+    assert expected.items() <= found.recipe.items()
+    other = factory(optim="galore_adamw", pissa_init=True, report_to=["wandb", "mlflow"])
+    assert "'galore_adamw' is not the same here" in other.left_out["optim"]
+    assert "pissa_iter: -1" in other.left_out["pissa_init"]
+    assert other.left_out["report_to"] == "wandb cannot be reported to"
+    assert other.recipe["report_to"] == ["mlflow"]
+    for settings in ({"bf16": True}, {"quantization_bit": 4, "bf16": False}):
+        left = factory(pissa_init=True, pissa_iter=-1, **settings).left_out["pissa_init"]
+        assert left.startswith("init_lora_weights: pissa is for")
+    assert "report_to" not in factory(report_to="none").recipe
+
+
 def test_a_list_of_data_sets_alone(folder):
     found = taken_over("data/dataset_info.json", {k: INFO[k] for k in ("mine", "usual")} | {
         "preferred": INFO["preferred"]})  # fmt: skip
@@ -246,9 +281,10 @@ def test_axolotl_is_taken_over_key_by_key(folder):
         "lora_dropout": 0.05,
         "lora_target_modules": "all-linear",
         "save_strategy": "epoch",
+        "optim": "adamw_8bit",
     }
     assert found.left_out.keys() == {
-        "sample_packing", "optimizer", "bf16", "evals_per_epoch", "wandb_project",
+        "sample_packing", "bf16", "evals_per_epoch", "wandb_project",
     }  # fmt: skip
 
 
@@ -297,6 +333,16 @@ def test_other_settings_of_axolotl(folder):
     held_out = "test_datasets:\n  - path: held.jsonl\n    split: train\n"
     assert axolotl(held_out).recipe["data"]["validation"] == 0.05
     assert axolotl(held_out, val_set_size="").recipe["data"]["validation"] == "held.jsonl"
+    newer = axolotl(
+        "use_tensorboard: true\nuse_mlflow: false\npeft_init_lora_weights: pissa\n"
+        "lora_modules_to_save: [embed_tokens]\nneftune_noise_alpha: 5\n",
+        optimizer="muon",
+    )
+    assert newer.recipe["report_to"] == ["tensorboard"]
+    assert newer.recipe["init_lora_weights"] == "pissa"
+    assert newer.recipe["modules_to_save"] == ["embed_tokens"]
+    assert newer.recipe["neftune_noise_alpha"] == 5.0
+    assert newer.left_out["optimizer"].startswith("'muon' is not the same here")
     cut = axolotl("excess_length_strategy: truncate\n")
     assert cut.recipe["data"]["truncation"] == "cut"
     with pytest.raises(ConfigError, match="rl is 'dpo'"):

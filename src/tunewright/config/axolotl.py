@@ -17,6 +17,7 @@ from tunewright.config.foreign import (
     is_local,
     share_or_none,
 )
+from tunewright.config.watching import Tracker
 from tunewright.errors import ConfigError
 
 NAME = "Axolotl"
@@ -81,6 +82,7 @@ def read(values: dict[str, Any], path: Path) -> Imported:
     if settings.values.get("eval_steps") and not settings.values.get("eval_strategy"):
         settings.values["eval_strategy"] = "steps"  # as there
     settings.move("early_stopping_patience", "early_stopping_patience")
+    _trackers(settings)
     settings.move_shared()
     back = {shared: there for there, shared in _RENAMED.items()}
     settings.taken = {back.get(key, key): to for key, to in settings.taken.items()}
@@ -155,6 +157,8 @@ def _method(settings: Foreign) -> None:
         settings.move("lora_target_linear", "lora_target_modules", lambda _: "all-linear")
     elif adapter:
         settings.move("lora_target_modules", "lora_target_modules")
+    if adapter and settings.values.get("peft_init_lora_weights") == "pissa":
+        settings.move_pissa("peft_init_lora_weights")
     settings.set_method(bool(adapter))
 
 
@@ -166,3 +170,11 @@ def _often(settings: Foreign, key: str, strategy: str) -> None:
         settings.values[strategy] = "epoch"
     elif value is not None:
         settings.leave(key, f"{value} an epoch; once an epoch, or a number of steps, is possible")
+
+
+def _trackers(settings: Foreign) -> None:
+    """Switches of trackers as a list of them."""
+    for tracker in Tracker:
+        if settings.values.get(f"use_{tracker.value}") is True:
+            settings.pop(f"use_{tracker.value}", "report_to")
+            settings.values.setdefault("report_to", []).append(tracker.value)

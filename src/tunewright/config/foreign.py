@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from tunewright.config.recipe import Recipe
+from tunewright.config.watching import Tracker
 from tunewright.errors import ConfigError
 
 SHARED = {
@@ -39,6 +40,7 @@ SHARED = {
     "save_total_limit": "save_total_limit",
     "load_best_model_at_end": "load_best_model_at_end",
     "metric_for_best_model": "metric_for_best_model",
+    "neftune_noise_alpha": "neftune_noise_alpha",
 }
 """Training arguments of transformers, and what they are called here."""
 LORA = {
@@ -50,6 +52,8 @@ LORA = {
     "peft_use_rslora": "use_rslora",
     "use_dora": "use_dora",
     "peft_use_dora": "use_dora",
+    "loraplus_lr_ratio": "loraplus_lr_ratio",
+    "lora_modules_to_save": "modules_to_save",
 }
 QUANTIZED = {
     "bnb_4bit_quant_type": "bnb_4bit_quant_type",
@@ -58,6 +62,17 @@ QUANTIZED = {
     "double_quantization": "bnb_4bit_use_double_quant",
 }
 
+_OPTIMIZERS = {
+    "adamw_torch": "adamw",
+    "adamw_torch_fused": "adamw",
+    "adamw_hf": "adamw",
+    "adamw_bnb_8bit": "adamw_8bit",
+    "adamw_8bit": "adamw_8bit",
+    "paged_adamw_8bit": "adamw_8bit",
+    "lion_8bit": "lion_8bit",
+    "paged_lion_8bit": "lion_8bit",
+}
+"""Optimizers of transformers that are the same here; pages only move what they remember."""
 _SCHEDULES = {
     "linear": "linear",
     "cosine": "cosine",
@@ -75,9 +90,9 @@ _REASONS = {
     "trust_remote_code": "code of a model or a data set is never run",
     "template": "the tokenizer's own chat template is used",
     "chat_template": "the tokenizer's own chat template is used",
-    "optim": "the optimizer is AdamW",
-    "optimizer": "the optimizer is AdamW",
-    "report_to": "runs are kept in their folder",
+    "predict_with_generate": "generation_metrics names what scores written answers",
+    "eval_causal_lm_metrics": "generation_metrics names what scores written answers",
+    "run_name": "a run has the name of its folder in trackers",
     "fp16": "numbers are float32 or bfloat16",
     "model_type": "the kind of model follows from its config.json",
     "tokenizer_type": "the tokenizer follows from the model's folder",
@@ -188,6 +203,8 @@ class Foreign:
                     self.leave(key, "the schedule `constant` has no warmup in transformers")
         elif schedule is not None:
             self.leave("lr_scheduler_type", f"{schedule!r} is none of linear, cosine, constant")
+        self._optimizer()
+        self._trackers()
         self._fill_steps()
         for key, to in SHARED.items():
             self.move(key, to)
@@ -195,6 +212,39 @@ class Foreign:
             self.move("bf16", "dtype", lambda _: "bfloat16")
         elif self.values.get("bf16") == "auto":
             self.leave("bf16", "the machine decides")
+
+    def move_pissa(self, key: str) -> None:
+        """Take over PiSSA, which is for a LoRA in float32 here."""
+        values = self.values
+        if any(values.get(bits) for bits in ("load_in_4bit", "load_in_8bit", "quantization_bit")):
+            self.leave(key, "init_lora_weights: pissa is for a base that is not quantized")
+        elif values.get("bf16") is True:
+            self.leave(key, "init_lora_weights: pissa is for float32, and bf16 is set")
+        else:
+            self.move(key, "init_lora_weights", lambda _: "pissa")
+
+    def _optimizer(self) -> None:
+        """AdamW and Lion are the same everywhere; other optimizers differ between libraries."""
+        for key in ("optim", "optimizer"):
+            value = self.values.get(key)
+            if value in _OPTIMIZERS:
+                self.move(key, "optim", _OPTIMIZERS.__getitem__)
+            elif value:
+                self.leave(key, f"{value!r} is not the same here; optim has what there is")
+
+    def _trackers(self) -> None:
+        """Those that are there are taken, the others named."""
+        named = self.values.get("report_to")
+        listed = [named] if isinstance(named, str) else list(named or [])
+        known = [name for name in listed if name in set(Tracker)]
+        if known:
+            self.values["report_to"] = known
+            self.move("report_to", "report_to")
+        others = [str(name) for name in listed if name not in (*known, "none")]
+        if others:
+            self.left_out["report_to"] = f"{', '.join(others)} cannot be reported to"
+        elif not known:
+            self.pop("report_to", "report_to")
 
     def _fill_steps(self) -> None:
         """Strategies need steps here, and steps a strategy; transformers has defaults for both."""

@@ -80,11 +80,19 @@ def read(values: dict[str, Any], path: Path, info: Path | None) -> Imported:
         settings.recipe["task"] = "text"
     settings.move("model_name_or_path", "model")
     kind = settings.pop("finetuning_type", "method", "lora")
+    if kind == "freeze":
+        raise ConfigError(
+            "finetuning_type is 'freeze', which trains layers alone; method: partial trains the "
+            "norm and the head behind them too. Only lora and full can be taken over",
+            str(path),
+        )
     if kind not in ("lora", "full"):
         raise ConfigError(f"finetuning_type is {kind!r}; only lora and full can be taken over",
                           str(path))  # fmt: skip
     if kind == "lora":
         settings.move("lora_target", "lora_target_modules", _targets)
+        settings.move("additional_target", "modules_to_save", _listed)
+        _pissa(settings)
     settings.set_method(kind == "lora")
     settings.move("cutoff_len", "max_length")
     settings.data["truncation"] = "cut"  # as there
@@ -104,6 +112,7 @@ def read(values: dict[str, Any], path: Path, info: Path | None) -> Imported:
     elif held_out:
         settings.leave("eval_dataset", "several; a recipe has one source of validation rows")
     share_or_none(settings, "val_size")
+    settings.move("early_stopping_steps", "early_stopping_patience")  # scores, in spite of its name
     settings.move_shared()
     return settings.finish()
 
@@ -219,6 +228,17 @@ def _mix(settings: Foreign, names: list[str]) -> None:
             {"source": source, "weight": weight}
             for source, weight in zip(sources, weights, strict=True)
         ]
+
+
+def _pissa(settings: Foreign) -> None:
+    """The exact decomposition is the one here; theirs is an approximation by default."""
+    if not settings.values.get("pissa_init"):
+        return
+    if settings.values.get("pissa_iter", 16) == -1:
+        settings.move_pissa("pissa_init")
+        settings.pop("pissa_iter", "init_lora_weights")
+    else:
+        settings.leave("pissa_init", "init_lora_weights: pissa is exact, as with pissa_iter: -1")
 
 
 def _targets(value: Any) -> Any:
