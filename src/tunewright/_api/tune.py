@@ -10,6 +10,7 @@ from typing import Any
 
 from tunewright import pipeline
 from tunewright._api.collect import enum_member
+from tunewright._api.recipe_keys import RecipeKeys
 from tunewright._api.rows import to_splits
 from tunewright.artifacts import Artifact
 from tunewright.config.recipe import FineTuningMethod, Recipe
@@ -21,16 +22,17 @@ from tunewright.train.run import RunResult
 
 CONFIG_FILE = "fine_tuning_config.json"
 ARGUMENTS_FILE = "training_args.json"
-_RUN_FILES = ("manifest.json", "journal.jsonl", "audit.json")
+_RUN_FILES = ("manifest.json", "journal.jsonl", "audit.json", "trackers.json")
 """What tells of the run and not of the model."""
 
 
 @dataclass
-class FineTuningConfig:
+class FineTuningConfig(RecipeKeys):
     """What to tune, on what, and how.
 
     A setting of None is chosen from the model, the data and the machine; `FineTuner.reasons` says
-    why. Everything else is obeyed as given.
+    why. Everything else is obeyed as given. Every other key of a recipe is a field by its own name
+    (`RecipeKeys`), to be given by keyword.
 
     Attributes:
         model_path: catalogue name, folder or hub id of the base.
@@ -115,6 +117,7 @@ class FineTuningConfig:
             FineTuningMethod.PREFIX_TUNING: self.prefix_length,
             FineTuningMethod.PROMPT_TUNING: self.prompt_length,
         }
+        given, data = self.given()
         values: dict[str, Any] = {
             "model": self.model_path,
             "output_dir": self.output_dir,
@@ -126,7 +129,8 @@ class FineTuningConfig:
                 "truncation": "cut",
                 "allow": list(self.allow),
                 "source_prefix": self.source_prefix,
-            },
+            }
+            | data,
             "num_train_epochs": None if self.max_steps > 0 else self.num_train_epochs,
             "per_device_train_batch_size": self.per_device_train_batch_size,
             "per_device_eval_batch_size": self.per_device_eval_batch_size,
@@ -152,12 +156,13 @@ class FineTuningConfig:
             "device": self.device,
             "seed": self.seed,
         }
-        return Recipe.check(values, "FineTuningConfig")
+        return Recipe.check(values | given, "FineTuningConfig")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a JSON-like mapping; rows in memory are only counted."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["method"] = str(self.method)
+        values |= {key: plain for part in self.given() for key, plain in part.items()}
         if self.dataset is not None:
             values["dataset"] = f"{len(self.dataset)} rows or parts in memory"
         return values
