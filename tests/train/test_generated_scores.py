@@ -185,9 +185,8 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(
 def test_tasks_without_answers_are_told_so(
     task: str, message: str, tiny_encoder: Path, tiny_decoder: Path, write_rows: Any, tmp_path: Path
 ) -> None:
-    rows = [
-        {"text": f"the film was {'good' if i % 2 else 'bad'}", "label": i % 2} for i in range(9)
-    ]
+    words = ("good", "bad", "great", "awful", "fine", "poor")
+    rows = [{"text": f"{words[i % 6]} film {i}", "label": "np"[i % 2]} for i in range(30)]
     texts = [{"text": f"the film was so very long {i}"} for i in range(30)]
     labels = task == "classification"
     made = runs.recipe(

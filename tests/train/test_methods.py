@@ -39,6 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "qlora in 8 bits": {"method": "qlora", "lora_r": 4, "quantization_bits": 8},
     "prefix_tuning": {"method": "prefix_tuning", "num_virtual_tokens": 5},
     "prompt_tuning": {"method": "prompt_tuning", "num_virtual_tokens": 5},
+    "p_tuning": {"method": "p_tuning", "num_virtual_tokens": 5},
     "ia3": {"method": "ia3"},
 }
 CASES = [
@@ -88,7 +89,7 @@ def _log(value: float) -> float:
     return math.log(value)
 
 
-@pytest.mark.parametrize("name", ["prefix_tuning", "prompt_tuning"])
+@pytest.mark.parametrize("name", ["prefix_tuning", "prompt_tuning", "p_tuning"])
 def test_virtual_tokens_change_the_loss_as_peft_itself_computes_it(
     name: str, tiny_decoder: Path, instruction_file: Path, tmp_path: Path
 ) -> None:
@@ -111,7 +112,9 @@ def test_virtual_tokens_change_the_loss_as_peft_itself_computes_it(
     assert not torch.allclose(plain[:, -5:][:, :-1].flatten(0, 1), logits)
 
 
-@pytest.mark.parametrize("name", ["prefix_tuning", "prompt_tuning", "ia3", "qlora in 4 bits"])
+@pytest.mark.parametrize(
+    "name", ["prefix_tuning", "prompt_tuning", "p_tuning", "ia3", "qlora in 4 bits"]
+)
 def test_answers_follow_from_the_logits_that_were_trained(
     name: str, tiny_decoder: Path, instruction_file: Path, tmp_path: Path
 ) -> None:
@@ -176,7 +179,10 @@ def test_rslora_scales_by_the_root_of_the_rank(tiny_decoder: Path) -> None:
     [
         ({"method": "full", "use_dora": True}, "use_dora has no effect with method 'full'"),
         ({"method": "lora", "quantization_bits": 4}, "use method: qlora"),
-        ({"method": "ia3", "num_virtual_tokens": 4}, "use method: prefix_tuning or prompt_tuning"),
+        (
+            {"method": "ia3", "num_virtual_tokens": 4},
+            "use method: prefix_tuning, prompt_tuning or p",
+        ),
         (
             {"method": "qlora", "quantization_bits": 8, "bnb_4bit_quant_type": "nf4"},
             "bnb_4bit_quant_type is for 4 bits",
@@ -186,7 +192,7 @@ def test_rslora_scales_by_the_root_of_the_rank(tiny_decoder: Path) -> None:
             "gradient_checkpointing does not work",
         ),
         ({"method": "qlora", "quantization_bits": 5}, "quantization_bits"),
-        ({"method": "p-tuning"}, "Did you mean 'prompt_tuning'"),
+        ({"method": "p-tuning"}, "Did you mean 'p_tuning'"),
     ],
 )
 def test_settings_of_another_method_are_refused(values: dict[str, Any], message: str) -> None:

@@ -56,7 +56,8 @@ class FineTuningConfig(RecipeKeys):
         lora_r, lora_alpha, lora_dropout: of LORA and QLORA; the other methods leave them aside.
         lora_target_modules: names of layers. None: all linear layers.
         quantization_bits: of the frozen weights, 4 or 8; QLORA only.
-        prefix_length, prompt_length: virtual tokens of PREFIX_TUNING and PROMPT_TUNING.
+        prefix_length, prompt_length: virtual tokens of PREFIX_TUNING; of PROMPT_TUNING and
+            P_TUNING.
         max_length: longest row in tokens; longer rows are cut. None: as long as the rows
             are, at most 1,024.
         logging_steps: accepted, so that existing code runs; the journal has every step.
@@ -116,6 +117,7 @@ class FineTuningConfig(RecipeKeys):
         virtual = {
             FineTuningMethod.PREFIX_TUNING: self.prefix_length,
             FineTuningMethod.PROMPT_TUNING: self.prompt_length,
+            FineTuningMethod.P_TUNING: self.prompt_length,
         }
         given, data = self.given()
         values: dict[str, Any] = {

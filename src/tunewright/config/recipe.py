@@ -41,6 +41,8 @@ class FineTuningMethod(StrEnum):
     """Trained keys and values before those of every attention layer (arXiv 2101.00190)."""
     PROMPT_TUNING = "prompt_tuning"
     """Trained embeddings before those of the input (arXiv 2104.08691)."""
+    P_TUNING = "p_tuning"
+    """The same embeddings made by a small trained network (arXiv 2103.10385)."""
     IA3 = "ia3"
     """Trained scales of keys, values and inner activations (arXiv 2205.05638)."""
 
@@ -57,7 +59,11 @@ class FineTuningMethod(StrEnum):
     @property
     def has_virtual_tokens(self) -> bool:
         """Whether trained vectors stand before the input."""
-        return self in (FineTuningMethod.PREFIX_TUNING, FineTuningMethod.PROMPT_TUNING)
+        return self in (
+            FineTuningMethod.PREFIX_TUNING,
+            FineTuningMethod.PROMPT_TUNING,
+            FineTuningMethod.P_TUNING,
+        )
 
 
 def _yaml_no(value: Any) -> Any:
@@ -87,7 +93,7 @@ class Recipe(TrainedWeights, Regularization, Optimization, GenerationKeys, Watch
     """The base: a catalogue name, a folder, or a hub id."""
     method: Annotated[FineTuningMethod | None, BeforeValidator(_lower)] = None
     """Which weights are trained: `full`, `partial`, `lora`, `qlora`, `prefix_tuning`,
-    `prompt_tuning` or `ia3`."""
+    `prompt_tuning`, `p_tuning` or `ia3`."""
     data: DataConfig
     """Where the rows come from."""
     output_dir: str = "runs/model"
@@ -157,7 +163,7 @@ class Recipe(TrainedWeights, Regularization, Optimization, GenerationKeys, Watch
     bnb_4bit_use_double_quant: bool | None = None
     """Quantize the scales of 4-bit blocks too: 0.4 bits a weight less."""
     num_virtual_tokens: PositiveInt | None = None
-    """Trained vectors before the input. Methods `prefix_tuning` and `prompt_tuning`."""
+    """Trained vectors before the input. Methods `prefix_tuning`, `prompt_tuning` and `p_tuning`."""
 
     evaluation_strategy: Strategy | None = Field(
         default=None, validation_alias=AliasChoices("evaluation_strategy", "eval_strategy")
@@ -234,7 +240,7 @@ class Recipe(TrainedWeights, Regularization, Optimization, GenerationKeys, Watch
             (
                 ("num_virtual_tokens",),
                 method.has_virtual_tokens,
-                "prefix_tuning or prompt_tuning",
+                "prefix_tuning, prompt_tuning or p_tuning",
             ),
         )
         faults = [

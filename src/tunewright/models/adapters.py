@@ -63,7 +63,14 @@ def _freeze_below(model: PreTrainedModel, recipe: Recipe) -> PreTrainedModel:
 
 def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
     """PEFT's configuration of the recipe's method."""
-    from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, TaskType
+    from peft import (
+        IA3Config,
+        LoraConfig,
+        PrefixTuningConfig,
+        PromptEncoderConfig,
+        PromptTuningConfig,
+        TaskType,
+    )
 
     kind = TaskType.TOKEN_CLS if task is Task.TOKEN_CLASSIFICATION else TaskType.SEQ_CLS
     if task.is_generative:
@@ -78,6 +85,8 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
             prompt_tuning_init="SAMPLE_VOCAB",
             task_type=kind,
         )
+    if recipe.method is FineTuningMethod.P_TUNING:
+        return PromptEncoderConfig(num_virtual_tokens=recipe.num_virtual_tokens, task_type=kind)
     if recipe.method is FineTuningMethod.IA3:
         targets, inner = _ia3_targets(model.config.model_type)
         return IA3Config(target_modules=targets, feedforward_modules=inner, task_type=kind)

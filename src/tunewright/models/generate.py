@@ -89,7 +89,7 @@ def _batches(model: Any, lengths: Sequence[int], batch_size: int) -> list[list[i
     """
     batches = length_order(lengths, batch_size)
     config = getattr(model, "active_peft_config", None)
-    if config is None or config.peft_type != "PROMPT_TUNING":
+    if config is None or config.peft_type not in ("PROMPT_TUNING", "P_TUNING"):
         return batches
     return [
         [i for i in batch if lengths[i] == length]

@@ -24,6 +24,8 @@ _MANY_ROWS = 20_000
 _VIRTUAL_RATE = 1e-2
 _IA3_RATE = 3e-3
 """The papers' own rates (arXiv 2104.08691 takes 0.3 with another optimizer; 2205.05638, 3e-3)."""
+_PROMPT_ENCODER_RATE = 1e-3
+"""That of PEFT's documentation of P-tuning."""
 _T5 = ("t5", "mt5", "umt5", "longt5")
 """Trained at high rates; the transformers documentation of T5 gives 1e-4 to 3e-4 for AdamW."""
 _ROWS_TO_TELL_EPOCHS_APART = 400
@@ -222,6 +224,8 @@ def _rates(
     elif method.has_virtual_tokens:
         choice.set("num_virtual_tokens", 20, "more cost speed and room in the window")
         rate, reason = _VIRTUAL_RATE, "a few vectors must move far"
+        if method is FineTuningMethod.P_TUNING:
+            rate, reason = _PROMPT_ENCODER_RATE, "a small network makes the vectors"
     elif method is FineTuningMethod.IA3:
         rate, reason = _IA3_RATE, "a few scales must move far"
     elif method is FineTuningMethod.PARTIAL:

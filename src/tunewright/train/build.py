@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunewright.config.recipe import Recipe
+from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.data.render import Renderer
 from tunewright.errors import ArtifactError
@@ -30,6 +30,8 @@ from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAvera
 if TYPE_CHECKING:
     import torch
 
+PROMPT_ENCODER = "prompt_encoder.safetensors"
+"""In a checkpoint of P-tuning: the network that makes the vectors. An adapter has the vectors."""
 HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head")
 """Names that transformers gives to newly made heads."""
 
@@ -100,15 +102,13 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         train=prepared.train.examples,
         validation=prepared.validation.examples,
         pad_id=int(prepared.tokenizer.pad_token_id),
-        save_model=lambda target: _save_model(model, prepared, target),
+        save_model=lambda target: _save_for_resume(model, prepared, target),
         load_weights=lambda source: _load_weights(model, source),
         save_start=lambda: _save_start(prepared, folder),
         accelerator=accelerator,
         metric=metric if metric == "loss" else get_metric(metric).name,
         unfreezing=make_unfreezing(model, recipe, task),
-        save_finished=None
-        if pissa is None
-        else lambda target: _save_pissa(model, prepared, target, pissa),
+        save_finished=lambda target: _save_finished(model, prepared, target, pissa),
         generation=prepared.generation,
     )
 
@@ -145,11 +145,25 @@ def _optimizer(model: Any, recipe: Recipe) -> MasterAdamW:
     return optimizer
 
 
-def _save_pissa(
-    model: Any, prepared: Prepared, target: Path, initial: dict[str, torch.Tensor]
-) -> None:
+def _save_for_resume(model: Any, prepared: Prepared, target: Path) -> None:
+    """Write what training goes on from."""
+    from safetensors.torch import save_file
+
     _save_model(model, prepared, target)
-    as_plain_lora(target, initial)
+    if prepared.recipe.method is FineTuningMethod.P_TUNING:
+        tensors = model.prompt_encoder.state_dict()
+        save_file(
+            {k: t.detach().cpu().contiguous() for k, t in tensors.items()}, target / PROMPT_ENCODER
+        )
+
+
+def _save_finished(
+    model: Any, prepared: Prepared, target: Path, pissa: dict[str, torch.Tensor] | None
+) -> None:
+    """Write what is used."""
+    _save_model(model, prepared, target)
+    if pissa is not None:
+        as_plain_lora(target, pissa)
 
 
 def _start_at_mean(model: Any, targets: list[float]) -> float:
@@ -191,6 +205,9 @@ def _load_weights(model: Any, source: Path) -> None:
     """Read the trained weights back from a checkpoint, in place."""
     from safetensors.torch import load_file
 
+    if (source / PROMPT_ENCODER).is_file():
+        model.prompt_encoder.load_state_dict(load_file(source / PROMPT_ENCODER))
+        return
     if (source / "adapter_config.json").is_file():
         from peft import set_peft_model_state_dict
 

@@ -76,7 +76,7 @@ class Job:
         optimizer: over the trainable weights.
         train, validation: rendered rows; validation may be empty.
         pad_id: token to pad with.
-        save_model: writes the trained weights into a folder.
+        save_model: writes what training goes on from into a folder.
         load_weights: reads them back from a checkpoint's folder.
         save_start: writes the checkpoint of step 0.
         accelerator: places tensors and reduces gradients.
@@ -84,7 +84,7 @@ class Job:
         data_seconds, step_seconds: spent making batches, and in steps as a whole, since the start
             of this process.
         unfreezing: which layers have joined in a step, where they join one by one.
-        save_finished: as `save_model`, where the finished model has another form.
+        save_finished: writes the finished model.
         generation: which answers are written and scored with the validation rows.
     """
 
@@ -100,12 +100,12 @@ class Job:
     save_model: Callable[[Path], None]
     load_weights: Callable[[Path], None]
     save_start: Callable[[], None]
+    save_finished: Callable[[Path], None]
     accelerator: Accelerator
     metric: str = "loss"
     data_seconds: float = 0.0
     step_seconds: float = 0.0
     unfreezing: Unfreezing | None = None
-    save_finished: Callable[[Path], None] | None = None
     generation: GeneratedScores | None = None
     lengths: list[int] = field(init=False)
 

@@ -286,7 +286,7 @@ def _save_finished(job: Job, folder: Path) -> None:
     scratch = folder / ".finished.tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    (job.save_finished or job.save_model)(scratch)
+    job.save_finished(scratch)
     for file in sorted(scratch.iterdir()):
         file.replace(folder / file.name)
     scratch.rmdir()
