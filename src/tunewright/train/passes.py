@@ -183,20 +183,31 @@ def _sum_bucket(accelerator: Accelerator, gradients: Sequence[Any]) -> None:
 
 
 def free_memory(job: Job) -> None:
-    """Drop what is left of the step that failed."""
+    """Drop what is left of a step that failed."""
     from accelerate.utils.memory import clear_device_cache
 
     job.optimizer.zero_grad()
     clear_device_cache(garbage_collection=True)
 
 
-def shrink(job: Job, state: LoopState, rows: Sequence[int], error: str | None) -> Diagnosis:
-    """Halve the passes from here on, or stop where that is not possible or not wanted."""
+def shrink(
+    job: Job, state: LoopState, rows: Sequence[int], error: str | None, part: str = "step"
+) -> Diagnosis:
+    """Halve the passes from here on, or stop where that is not possible or not wanted.
+
+    Args:
+        job, state, rows: as in `step_gradients`.
+        error: what was said, or None where memory ran out in another process.
+        part: of the run, to which the number of the step is added.
+
+    Raises:
+        TrainingError: passes have one row already, or the recipe only proposes.
+    """
     recipe = job.recipe
     size, tokens = pass_limits(job, state.halvings)
     longest = max(job.lengths[i] for i in rows)
     found = error or "in another process"
-    said = f"Memory ran out in step {state.step + 1} with {size} rows a pass ({found})."
+    said = f"Memory ran out in {part} {state.step + 1} with {size} rows a pass ({found})."
     if size == 1:
         raise TrainingError(
             f"{said} A pass cannot be smaller than one row, and the longest of this step has "

@@ -2,13 +2,14 @@
 
 A pass that fails has changed nothing, but an update may have changed some weights and not others.
 So the run goes back to its last checkpoint, or to its start, as `resume` would, and takes the steps
-since then again: all a step does follows from its number, so they come out the same. This module
-does not know what an update is.
+since then again, with the same rows at the same rates. This module does not know what an update
+is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from tunewright.errors import TrainingError
@@ -77,7 +78,7 @@ def go_back(job: Job, state: LoopState, failed: UpdateFailed) -> tuple[LoopState
     """
     free_memory(job)
     step = state.step
-    found = shrink(job, state, failed.rows, failed.error)
+    found = shrink(job, state, failed.rows, failed.error, "the update of step")
     job.accelerator.wait_for_everyone()
     checkpoint = newest_whole(job.folder, lambda path, wrong: None)
     if checkpoint is None:
@@ -90,18 +91,16 @@ def go_back(job: Job, state: LoopState, failed: UpdateFailed) -> tuple[LoopState
     state = load_state(checkpoint)
     state.halvings = halvings
     restore(job, checkpoint)
-    found.evidence["back_to_step"] = state.step
     again = step + 1 - state.step
     where = f"step {state.step}" if state.step else "the start"
-    return state, type(found)(
-        found.name,
-        found.message.replace("ran out in step", "ran out in the update of step"),
+    action = (
         f"Weights and optimizer are again those of {where}, and {again} "
         f"{'step is' if again == 1 else 'steps are'} taken again, with at most "
         f"{found.evidence['rows_a_pass_now']} rows a pass; each update stays that of the whole "
-        "batch.",
-        found.evidence,
+        "batch."
     )
+    evidence = found.evidence | {"back_to_step": state.step}
+    return state, replace(found, action=action, evidence=evidence)
 
 
 def _save_start(job: Job, failed: UpdateFailed) -> None:

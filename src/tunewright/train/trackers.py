@@ -2,8 +2,8 @@
 
 A resumed run goes on in the same run of a tracker, and no step is there twice: TensorBoard is told
 to forget what came after the checkpoint, and to MLflow, which forgets nothing, only those steps are
-sent that it does not have; they are the same bit for bit. The trackers are accelerate's. This
-module does not know what the numbers mean.
+sent that it does not have. The trackers are accelerate's. This module does not know what the
+numbers mean.
 """
 
 from __future__ import annotations
