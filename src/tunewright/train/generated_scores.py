@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from tunewright.models.forward import Forward
 
 
+_LOOKED_AT = 1000
+"""Rows that are drawn from, unless the recipe says how many are answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A validation row as a prompt, and the answer it should get.
@@ -105,17 +109,20 @@ def _of_all(accelerator: Accelerator, said: list[tuple[int, str]]) -> list[str]:
 
 
 def questions_of(
-    renderer: Renderer, dataset: Dataset, examples: Sequence[Example]
+    recipe: Recipe, renderer: Renderer, dataset: Dataset, examples: Sequence[Example]
 ) -> list[Question]:
-    """The validation rows as prompts with references.
+    """Validation rows as prompts with references: all, or some of very many.
 
     Args:
+        recipe: its seed, and how many rows it asks for.
         renderer: of the run.
         dataset: the validation rows.
         examples: the same, rendered.
     """
+    looked_at = len(examples) if recipe.generation_rows else _LOOKED_AT
     found = []
-    for example in examples:
+    for i in _drawn(recipe.seed, len(examples), looked_at):
+        example = examples[i]
         prompt, reference = renderer.prompt(dataset.records[example.row], example.answer)
         window = 0 if renderer.pairs is not None else len(prompt)
         tokens = len(renderer.literal_ids(reference)) + 1
@@ -144,9 +151,8 @@ def make_generated_scores(
     if not recipe.generation_metrics or limit is None:
         return None
     fitting = [question for question in asked if question.window + limit <= room]
-    random = np.random.Generator(np.random.Philox(key=[recipe.seed, len(fitting)]))
-    rows = np.sort(random.permutation(len(fitting))[: recipe.generation_rows]).tolist()
-    questions = [fitting[i] for i in rows]
+    assert recipe.generation_rows is not None
+    questions = [fitting[i] for i in _drawn(recipe.seed, len(fitting), recipe.generation_rows)]
     references = [question.reference for question in questions]
     for name in recipe.generation_metrics:
         try:
@@ -159,3 +165,9 @@ def make_generated_scores(
     return GeneratedScores(
         recipe.generation_metrics, questions, renderer.tokenizer, renderer.stop_ids(), limit
     )
+
+
+def _drawn(seed: int, rows: int, wanted: int) -> list[int]:
+    """At most `wanted` of the rows, in order, by chance from the seed alone."""
+    random = np.random.Generator(np.random.Philox(key=[seed, rows]))
+    return [int(i) for i in np.sort(random.permutation(rows)[:wanted])]

@@ -166,7 +166,7 @@ def prepare(recipe: Recipe, splits: Splits | None = None) -> Prepared:
     room = facts.max_length - (chosen.recipe.num_virtual_tokens or 0)
     asked = []
     if asks_for_answers(chosen.recipe, task):
-        asked = questions_of(renderer, splits.validation, validation.examples)
+        asked = questions_of(chosen.recipe, renderer, splits.validation, validation.examples)
     lengths = [q.window for q in asked], [q.answer_tokens for q in asked]
     chosen = choose_generation(chosen, task, *lengths, room)
     return Prepared(
