@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,8 +45,8 @@ def of_mlflow(folder: Path) -> Curves:
 
     client = MlflowClient()
     experiment = client.get_experiment_by_name("tunewright")
-    (run,) = client.search_runs([experiment.experiment_id])
-    assert run.info.run_name == folder.name and run.data.params["data.validation"] == "0.2"
+    (run,) = client.search_runs([experiment.experiment_id], f"run_name = '{folder.name}'")
+    assert run.data.params["data.validation"] == "0.2"
     return {
         name: [
             (point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)
@@ -62,15 +61,17 @@ READ: dict[Tracker, Callable[[Path], Curves]] = {
 }
 
 
-@pytest.fixture
-def own_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database of its own, which MLflow makes where the process works."""
-    monkeypatch.chdir(tmp_path)
-    if importlib.util.find_spec("mlflow") is not None:
-        import mlflow
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where MLflow keeps what these tests send; making it takes seconds."""
+    return tmp_path_factory.mktemp("mlflow") / "mlflow.db"
 
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-        mlflow.set_tracking_uri(None)
+
+@pytest.fixture
+def own_mlflow(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database and a working folder that are no user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
 
 
 def test_every_tracker_is_read_back() -> None:
@@ -83,13 +84,13 @@ def test_a_run_that_was_stopped_and_resumed_is_one_run_with_every_step_once(
     tracker: Tracker, tiny_encoder: Path, sentiment_file: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip(tracker.value)
-    made = recipe(tiny_encoder, sentiment_file, tmp_path / "run", tracker.value)
+    made = recipe(tiny_encoder, sentiment_file, tmp_path / "stopped", tracker.value)
     # The checkpoint of step 3 is resumed although steps 4 and 5 were taken and sent already.
     with pytest.raises(Interrupted):
-        train(made, StopAfter(tmp_path / "run", 5))
-    pipeline.resume(tmp_path / "run", checkpoint=tmp_path / "run" / "checkpoint-3")
-    found = READ[tracker](tmp_path / "run")
-    lines = read_journal(tmp_path / "run")
+        train(made, StopAfter(tmp_path / "stopped", 5))
+    pipeline.resume(tmp_path / "stopped", checkpoint=tmp_path / "stopped" / "checkpoint-3")
+    found = READ[tracker](tmp_path / "stopped")
+    lines = read_journal(tmp_path / "stopped")
     steps = [(x["step"], x["loss"]) for x in lines if x["event"] == "step"]
     assert [step for step, _ in steps] == [1, 2, 3, 4, 5, 6]
     assert found["train/loss"] == [(step, pytest.approx(loss)) for step, loss in steps]

@@ -112,6 +112,7 @@ class _MLflow:
                 history = MlflowClient().get_metric_history(run, f"{kind}/loss")
                 self._sent[kind] = max((entry.step for entry in history), default=0)
         except MlflowException as error:
+            self._tracker.finish()
             raise ConfigError(
                 f"MLflow cannot take this run: {error}. Check MLFLOW_TRACKING_URI, or remove "
                 "mlflow from report_to."
