@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the bytes that are written here; another number is never read."""
 
-_FIELDS = tuple(field.name for field in fields(Example))
-assert _FIELDS[:2] == ("input_ids", "row")  # `TokenStore.piece` reads these where they are
+FIELDS = tuple(field.name for field in fields(Example))
+"""Of a row, in the order in which they are packed."""
+assert FIELDS[:2] == ("input_ids", "row")  # `TokenStore.piece` reads these where they are
 _NONE, _INT, _FLOAT, _BITS, _FLOATS = range(5)
 _LISTS: dict[int, np.dtype[Any]] = {
     kind: np.dtype(name) for kind, name in enumerate(("<u1", "<u2", "<i4", "<i8"), start=5)
@@ -99,7 +100,7 @@ def targets_of(examples: Sequence[Example]) -> NDArray[np.float64]:
 def pack(example: Example) -> bytes:
     """A row as bytes: the kind of each field, and behind it what the field holds."""
     pieces: list[bytes] = []
-    for name in _FIELDS:
+    for name in FIELDS:
         value = getattr(example, name)
         if value is None:
             pieces.append(bytes([_NONE]))
