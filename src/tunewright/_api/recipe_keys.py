@@ -21,6 +21,9 @@ class RecipeKeys:
     Attributes:
         task: what to learn; detected where left out.
         max_tokens_per_pass: tokens in one forward pass, padding included.
+        packing: rows of a pass in one sequence, without padding.
+        temperature: of the loss of pairs of texts.
+        doc_stride, max_answer_length: of answers in long texts.
         head_learning_rate: peak rate of a new head.
         lr_scheduler_type, warmup_ratio, decay_ratio: shape of the rate.
         optim: how gradients become updates.
@@ -40,11 +43,15 @@ class RecipeKeys:
         reactions: what a run does about what it sees of itself.
         report_to: trackers.
         validation, test, time_column, columns, max_samples, balance, augment, template,
-            truncation: the recipe's keys below `data`.
+            system, truncation: the recipe's keys below `data`.
     """
 
     task: str | None = None
     max_tokens_per_pass: int | None = None
+    packing: bool | None = None
+    temperature: float | None = None
+    doc_stride: int | None = None
+    max_answer_length: int | None = None
     head_learning_rate: float | None = None
     lr_scheduler_type: Literal["linear", "cosine", "constant", "warmup_stable_decay"] | None = None
     warmup_ratio: float | None = None
@@ -87,6 +94,7 @@ class RecipeKeys:
     balance: Literal["none", "weights", "oversample", "undersample"] | None = None
     augment: Mapping[str, Any] | None = None
     template: Literal["auto", "chat", "plain"] | None = None
+    system: str | None = None
     truncation: Literal["error", "cut", "drop"] | None = None
 
     def given(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -106,6 +114,7 @@ _BELOW_DATA = (
     "balance",
     "augment",
     "template",
+    "system",
     "truncation",
 )
 

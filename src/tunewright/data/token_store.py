@@ -29,8 +29,9 @@ FORMAT = 1
 
 HELD = ("others", "window")
 """Fields that are more than numbers; rows that have them are `HeldRows`."""
-_FIELDS = tuple(field.name for field in fields(Example) if field.name not in HELD)
-assert _FIELDS[:2] == ("input_ids", "row")  # `TokenStore.piece` reads these where they are
+FIELDS = tuple(field.name for field in fields(Example) if field.name not in HELD)
+"""Of a row, in the order in which they are packed."""
+assert FIELDS[:2] == ("input_ids", "row")  # `TokenStore.piece` reads these where they are
 _NONE, _INT, _FLOAT, _BITS, _FLOATS = range(5)
 _LISTS: dict[int, np.dtype[Any]] = {
     kind: np.dtype(name) for kind, name in enumerate(("<u1", "<u2", "<i4", "<i8"), start=5)
@@ -127,7 +128,7 @@ def pack(example: Example) -> bytes:
     """A row as bytes: the kind of each field, and behind it what the field holds."""
     assert all(getattr(example, name) is None for name in HELD)
     pieces: list[bytes] = []
-    for name in _FIELDS:
+    for name in FIELDS:
         value = getattr(example, name)
         if value is None:
             pieces.append(bytes([_NONE]))
@@ -178,7 +179,7 @@ def unpack(packed: bytes) -> Example:
                 size = count * dtype.itemsize
                 values.append(np.frombuffer(packed, dtype, count, at).tolist())
             at += size
-    return Example(**dict(zip(_FIELDS, values, strict=True)))
+    return Example(**dict(zip(FIELDS, values, strict=True)))
 
 
 class Sink(Protocol):

@@ -17,6 +17,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,7 @@ from tunewright.data.records import Dataset, Record
 from tunewright.data.render import Renderer
 from tunewright.data.token_store import (
     ENTRY_BYTES,
+    FIELDS,
     FORMAT,
     HeldBytes,
     HeldRows,
@@ -55,6 +58,10 @@ TOKENS = ".tokens"
 """The folder of the tokens in a run's folder."""
 
 _FILES = ("rows.bin", "entries.bin")
+_PACKAGES = ("tunewright", "transformers", "tokenizers")
+_PLACE = ("source", "row", "meta")
+_SAID = attrgetter(*(field.name for field in fields(Record) if field.name not in _PLACE))
+"""All that a record says; what is left out tells where it was, and columns that no task uses."""
 _SAMPLE = 500
 """Rows, evenly drawn, from which the size of all is told."""
 _HELD = (Task.EMBEDDING, Task.QUESTION_ANSWERING)
@@ -176,9 +183,8 @@ def _chunks(dataset: Dataset) -> Iterator[Dataset]:
 
 def _hash_rows(chunk: Dataset, said: _Hash) -> None:
     """Add all of the records that tokens can come from."""
-    for r in chunk:
-        turns = [(m.role, m.content, m.train) for m in r.messages]
-        content = repr((r.text, r.text_pair, r.label, turns, r.words))
+    for record in chunk:
+        content = repr(_SAID(record))
         said.update(content.encode("utf-8", "surrogatepass"))
 
 
@@ -192,13 +198,16 @@ def _how(renderer: Renderer) -> dict[str, Any]:
         tokenizer.special_tokens_map,
     )
     said = json.dumps(content, sort_keys=True, default=str)
+    settings = {
+        name: value
+        for name, value in vars(renderer).items()
+        if isinstance(value, str | int | float | dict) and name[0] != "_" and name != "max_length"
+    }
     return {
-        "format": FORMAT,
-        "versions": [importlib.metadata.version(p) for p in ("transformers", "tokenizers")],
+        "format": [FORMAT, *FIELDS],
+        "versions": [importlib.metadata.version(package) for package in _PACKAGES],
         "tokenizer": hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest(),
-        "task": renderer.task.value,
-        "template": renderer.template,
-        "labels": list(renderer.label_ids),
+        "settings": settings,
         "source_prefix": renderer.pairs.prefix if renderer.pairs is not None else "",
         "system": renderer.system,
     }
