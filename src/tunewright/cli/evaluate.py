@@ -89,6 +89,18 @@ def evaluate(
     rater: Annotated[
         str | None, typer.Option(help="Who judges with --human. Default: rater.")
     ] = None,
+    judge_url: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            metavar="URL",
+            help="Let a model judge instead of people, in both orders: the base address of an "
+            "endpoint of chat completions. Its key is taken from OPENAI_API_KEY.",
+        ),
+    ] = None,
+    judge_model: Annotated[
+        str | None, typer.Option(help="The name of the judging model at --judge.")
+    ] = None,
     num_samples: Samples = None,
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
@@ -96,8 +108,8 @@ def evaluate(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for evaluation.json and predictions.jsonl. With --human, of the votes; "
-            "default: human."
+            help="Folder for evaluation.json and predictions.jsonl. With --human or --judge, of "
+            "the votes; default: human or judge."
         ),
     ] = None,
     report: Annotated[
@@ -113,7 +125,7 @@ def evaluate(
     from rich.markup import escape
 
     from tunewright import pipeline
-    from tunewright.cli.human import judge, say_result
+    from tunewright.cli.human import judge, say_judge, say_result
     from tunewright.cli.screen import (
         comparison_lines,
         finding_lines,
@@ -122,11 +134,18 @@ def evaluate(
         scores_table,
         stage_progress,
     )
+    from tunewright.evaluate.judge import Endpoint, ask_judge
     from tunewright.evaluate.passes import load_passes
 
     console = make_console(quiet=as_json)
-    if human:
-        _refuse_beside_human(
+    if human and judge_url is not None:
+        raise ConfigError("--human asks people and --judge a model; take one of them in a call.")
+    if judge_model is not None and judge_url is None:
+        raise ConfigError("--judge-model names a model of an endpoint; it needs --judge URL.")
+    if human or judge_url is not None:
+        endpoint = None if judge_url is None else Endpoint(judge_url, judge_model or "")
+        _refuse_beside_votes(
+            "--human" if human else "--judge",
             {
                 "--metric": metric,
                 "--encoder": encoder,
@@ -141,9 +160,10 @@ def evaluate(
                 "--probe-text": probe_text,
                 "--max-length": max_length,
                 "--report": report,
-            }
+                "--rater": None if human else rater,
+            },
         )
-        folder = output or Path("human")
+        folder = output or Path("human" if human else "judge")
         with stage_progress(console) as progress:
             rows = pipeline.human_answers(
                 model,
@@ -158,6 +178,14 @@ def evaluate(
                 device=device,
                 progress=progress,
             )
+            if endpoint is not None:
+                decided = ask_judge(endpoint, rows, folder, progress)
+        if endpoint is not None:
+            if as_json:
+                print_json(decided)
+            else:
+                say_judge(decided, folder, console)
+            return
         judged = judge(folder, rows, rater or "rater", console, as_json)
         if as_json:
             print_json(judged or {"votes": {}})
@@ -206,11 +234,11 @@ def evaluate(
         console.print(f"The report is in {report}.")
 
 
-def _refuse_beside_human(options: dict[str, object]) -> None:
+def _refuse_beside_votes(mode: str, options: dict[str, object]) -> None:
     """Refuse options that a session of judging has no use for."""
     given = [name for name, value in options.items() if value]
     if given:
         raise ConfigError(
-            f"--human asks people and measures nothing else, so {given[0]} has no meaning beside "
-            "it. Leave it out, or evaluate in a call of its own."
+            f"{mode} has answers judged and measures nothing else, so {given[0]} has no meaning "
+            "beside it. Leave it out, or evaluate in a call of its own."
         )

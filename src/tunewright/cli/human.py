@@ -93,6 +93,18 @@ def _show(ballot: Ballot, row: Answered, console: Console, is_terminal: bool, sa
     console.print(Group(Text.from_markup(head), *panels, commands), width=width)
 
 
+def say_judge(found: dict[str, Any], folder: Path, console: Console) -> None:
+    """What a judging model decided, and whether the order of the answers mattered to it."""
+    judge = found["judge"]
+    console.print(f"  {found['verdict']}", markup=False)
+    console.print(f"  {judge['verdict']}", markup=False)
+    if judge["unclear"]:
+        console.print(f"  {judge['unclear']:,} replies have no choice; those prompts are ties.")
+    if found["same"]:
+        console.print(f"  {found['same']:,} prompts get the same answer from both; not asked.")
+    console.print(f"  {found['preferences']:,} preference pairs are in {folder}.", markup=False)
+
+
 def say_result(found: dict[str, Any] | None, folder: Path, console: Console) -> None:
     """The count of all votes, and how to go on."""
     if found is None:

@@ -239,8 +239,15 @@ def read_votes(folder: Path) -> dict[str, dict[int, str]]:
     return found
 
 
-def count_votes(folder: Path, rows: Sequence[Answered]) -> dict[str, Any]:
+def count_votes(
+    folder: Path, rows: Sequence[Answered], finds: str = "people find"
+) -> dict[str, Any]:
     """What the votes say; written to `human.json`, with preference pairs beside it.
+
+    Args:
+        folder: of answers and votes.
+        rows: the answers.
+        finds: who finds the model better or worse, for the verdict.
 
     Returns:
         `raters` (votes of each), `votes` by choice, `win_rate` (a tie counts half; interval over
@@ -282,7 +289,7 @@ def count_votes(folder: Path, rows: Sequence[Answered]) -> dict[str, Any]:
         "agreement": _agreement(votes, by_item),
         "preferences": len(pairs),
     }
-    found["verdict"] = _verdict(found)
+    found["verdict"] = _verdict(found, finds)
     write_json(folder / RESULT, found)
     return found
 
@@ -326,7 +333,7 @@ def _agreement(
     return {"alpha": finite_or_none(alpha), "kappa": kappas}
 
 
-def _verdict(found: Mapping[str, Any]) -> str:
+def _verdict(found: Mapping[str, Any], finds: str) -> str:
     rate = found["win_rate"]
     between = ""
     if rate["low"] is not None and rate["high"] is not None:
@@ -336,4 +343,4 @@ def _verdict(found: Mapping[str, Any]) -> str:
         return f"{said}: no detectable difference (sign test, p = {found['p']:.2f})."
     which = "better" if found["wins"] > found["losses"] else "worse"
     p = "p < 0.001" if found["p"] < 0.001 else f"p = {found['p']:.3f}"
-    return f"{said}: people find it {which} (sign test, {p})."
+    return f"{said}: {finds} it {which} (sign test, {p})."

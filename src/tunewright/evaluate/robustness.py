@@ -45,7 +45,7 @@ _WHOLE = {"ca": "can", "wo": "will", "sha": "shall", "ai": "is"}
 Change = Callable[[str, random.Random], str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Slips:
     """What `change_text` is told: slips and nothing else."""
 
@@ -131,7 +131,8 @@ def measure_robustness(
     require_changeable(work.dataset.task)
     metric = get_metric(names[0])
     clean = work.pair(metric.name, answers)
-    notes, found = [], {}
+    notes: list[str] = []
+    found: dict[str, dict[str, Any]] = {}
     for name, change in PROBES.items():
         changed, there = _ask(finished, work, names, change, f"Probe: {name}", seed)
         rows = _differing(work, changed)
@@ -175,7 +176,11 @@ def _ask(
     records = []
     for position, record in enumerate(work.dataset):
         noise = random.Random(f"{seed}:{position}")
-        records.append(with_changed_text(record, lambda text, n=noise: change(text, n)))
+
+        def written(text: str, noise: random.Random = noise) -> str:
+            return change(text, noise)
+
+        records.append(with_changed_text(record, written))
     changed, _ = reworded(work, records, finished.facts.max_length)
     return changed, changed.answers(finished, names[:1], what)
 

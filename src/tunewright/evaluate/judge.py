@@ -1,0 +1,233 @@
+"""Which of two answers a judging model prefers, asked twice: once in either order.
+
+The judge is any endpoint that speaks OpenAI's chat completions. This module knows answers, votes
+and such endpoints. It does not know the models that answered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tunewright.artifacts import write_json
+from tunewright.data.labelling import LineFile
+from tunewright.errors import ConfigError, DataError, WorkError
+from tunewright.evaluate.answers import Progress
+from tunewright.evaluate.people import MODEL, OTHER, TIE, VOTES, Answered, count_votes
+from tunewright.metrics import estimate
+
+JUDGE = "judge"
+"""The name that its votes are kept under, as those of a person."""
+RESULT = "judge.json"
+KEY = "OPENAI_API_KEY"
+"""Environment variable that is sent as the key of the endpoint, where it is set."""
+_UNCLEAR = "unclear"
+_SECONDS = 120
+"""How long one reply may take."""
+_TOKENS = 1024
+"""Longest reply; models that reason aloud need some."""
+_MOST_UNCLEAR = 0.5
+"""Share of replies without a choice from which a judge is refused; looked at from ten replies on."""
+_ASK = (
+    "You compare two answers to the same request. Judge how helpful, correct and fitting each is; "
+    "length and order do not count. End your reply with one line that is only one character: 1 "
+    "where answer 1 is better, 2 where answer 2 is better, 0 where neither is."
+)
+_CHOICE = re.compile(r"(?<![\w.])[012](?![\w.]*\w)")
+
+
+class Endpoint:
+    """A chat completions endpoint.
+
+    Args:
+        url: its base, such as `http://127.0.0.1:8000/v1`; `/chat/completions` is added.
+        model: which of its models judges.
+
+    Raises:
+        ConfigError: the address is none of http or https, or there is no name of a model.
+    """
+
+    def __init__(self, url: str, model: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ConfigError(
+                f"--judge {url!r} is not the address of an endpoint, such as http://HOST:PORT/v1."
+            )
+        if not model.strip():
+            raise ConfigError("--judge needs --judge-model, the name the endpoint knows it by.")
+        self.url = url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+        self.model = model
+
+    def reply(self, asked: str) -> str:
+        """What the model replies, greedily.
+
+        Raises:
+            WorkError: the endpoint cannot be reached, refuses, or replies with something else.
+        """
+        content = {
+            "model": self.model,
+            "messages": [{"role": "system", "content": _ASK}, {"role": "user", "content": asked}],
+            "temperature": 0,
+            "max_tokens": _TOKENS,
+        }
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(KEY):
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(
+            self.url, json.dumps(content).encode("utf-8"), headers, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_SECONDS) as response:
+                body = response.read()
+        except urllib.error.HTTPError as error:
+            said = error.read(300).decode("utf-8", "replace").strip()
+            hint = f" Is {KEY} set?" if error.code in (401, 403) else ""
+            raise WorkError(
+                f"The judge at {self.url} refuses with {error.code} {error.reason}: {said}{hint} "
+                "What was judged is kept; the same call goes on."
+            ) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise WorkError(
+                f"The judge at {self.url} does not answer: {reason}. Check the address and that it "
+                "is up. What was judged is kept; the same call goes on."
+            ) from error
+        try:
+            return str(json.loads(body)["choices"][0]["message"]["content"] or "")
+        except (ValueError, LookupError, TypeError) as error:
+            raise WorkError(
+                f"The judge at {self.url} does not speak chat completions; it said "
+                f"{body[:200]!r}. An address that ends in /v1 is the usual one."
+            ) from error
+
+
+def choice(reply: str) -> int | None:
+    """The last 0, 1 or 2 that stands alone in a reply, or None."""
+    found = _CHOICE.findall(reply)
+    return int(found[-1]) if found else None
+
+
+def ask_judge(
+    endpoint: Endpoint,
+    rows: Sequence[Answered],
+    folder: Path,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Let the judge compare every two answers in both orders, and count its votes.
+
+    A vote counts where both orders give it; where they contradict each other, or a reply has no
+    choice, the prompt is a tie. Votes are kept one by one beside those of people; prompts that were
+    judged before are not asked again.
+
+    Args:
+        endpoint: the judge.
+        rows: from `make_answers`.
+        folder: where answers and votes are kept.
+        progress: told how far the work is.
+
+    Returns:
+        What `count_votes` returns, with preference pairs beside it, and `judge`: `url`, `model`,
+        `orders_agree` (share of prompts with an interval), `first_preferred` (share of the replies
+        with a preference that take the answer shown first; 0.5 without a bias of position),
+        `unclear` replies, and `verdict`. Also written to `judge.json`.
+
+    Raises:
+        DataError: both models answer every prompt alike, or most replies have no choice.
+        ConfigError: the folder holds the votes of another judge.
+        WorkError: the endpoint fails; what was judged is kept.
+    """
+    asked = [row for row in rows if row.model.strip() != row.other.strip()]
+    if not asked:
+        raise DataError(
+            "Both models answer every prompt alike, so there is nothing to judge. Compare other "
+            "models, or ask more."
+        )
+    with LineFile(folder / VOTES / f"{JUDGE}.jsonl", [MODEL, OTHER, TIE]) as votes:
+        _require_same_judge(votes.lines, endpoint)
+        judged = {vote["item"] for vote in votes.lines}
+        waiting = [row for row in asked if row.item not in judged]
+        for done, row in enumerate(waiting):
+            if progress is not None:
+                progress(f"Judged by {endpoint.model}", done, len(waiting))
+            orders = [_winner(endpoint, row, sides) for sides in ((MODEL, OTHER), (OTHER, MODEL))]
+            label = orders[0] if orders[0] == orders[1] and orders[0] != _UNCLEAR else TIE
+            votes.append(
+                {
+                    "text": row.prompt,
+                    "label": label,
+                    "item": row.item,
+                    "first": MODEL,
+                    "orders": orders,
+                    "judge": endpoint.model,
+                }
+            )
+            _require_choices(votes.lines)
+        told = _of_orders(votes.lines)
+    found = count_votes(folder, rows, "the judge finds")
+    found["judge"] = {"url": endpoint.url, "model": endpoint.model, **told}
+    write_json(folder / RESULT, found)
+    return found
+
+
+def _winner(endpoint: Endpoint, row: Answered, sides: tuple[str, str]) -> str:
+    first, second = (row.answer(side).strip() for side in sides)
+    reply = endpoint.reply(
+        f"# Request\n\n{row.prompt}\n\n# Answer 1\n\n{first}\n\n# Answer 2\n\n{second}"
+    )
+    place = choice(reply)
+    return _UNCLEAR if place is None else TIE if place == 0 else sides[place - 1]
+
+
+def _require_same_judge(lines: Sequence[dict[str, Any]], endpoint: Endpoint) -> None:
+    others = sorted({str(line.get("judge")) for line in lines} - {endpoint.model})
+    if others:
+        raise ConfigError(
+            f"The votes in this folder are of the judge {others[0]}, not of {endpoint.model}. "
+            "Choose another --output."
+        )
+
+
+def _require_choices(lines: Sequence[dict[str, Any]]) -> None:
+    said = [one for line in lines for one in line["orders"]]
+    if len(said) >= 10 and said.count(_UNCLEAR) / len(said) > _MOST_UNCLEAR:
+        raise DataError(
+            f"{said.count(_UNCLEAR)} of {len(said)} replies of the judge have no line with 1, 2 or "
+            "0, so its votes mean nothing. Take a model that follows instructions, and another "
+            "--output."
+        )
+
+
+def _of_orders(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Whether the order of the answers matters to the judge."""
+    clear = [line["orders"] for line in lines if _UNCLEAR not in line["orders"]]
+    unclear = sum(one == _UNCLEAR for line in lines for one in line["orders"])
+    if not clear:
+        return {
+            "orders_agree": None,
+            "first_preferred": None,
+            "unclear": unclear,
+            "verdict": "No prompt was judged in both orders.",
+        }
+    same = estimate("accuracy", [True] * len(clear), [a == b for a, b in clear]).to_dict()
+    firsts = [one == MODEL for one, _ in clear if one != TIE]
+    firsts += [other == OTHER for _, other in clear if other != TIE]
+    first = sum(firsts) / len(firsts) if firsts else None
+    said = (
+        f"The two orders agree on {100 * (same['value'] or 0):.0f} % of the prompts (95 % interval "
+        f"{100 * (same['low'] or 0):.0f} to {100 * (same['high'] or 0):.0f} %)"
+    )
+    if first is not None:
+        said += f"; the answer shown first is preferred in {100 * first:.0f} % of the replies"
+    return {
+        "orders_agree": same,
+        "first_preferred": first,
+        "unclear": unclear,
+        "verdict": f"{said}.",
+    }
