@@ -276,7 +276,7 @@ def test_scored_pairs_are_learned(tiny_encoder: Path, scored_file: Path, tmp_pat
     assert list(found.metrics) == ["spearman", "pearson"]
     assert found.metrics["spearman"]["value"] > 0.7
     assert set(found.baselines) == {"base", "tfidf_cosine"} == set(found.comparison)
-    assert {"text", "expected", "cosine", "distance"} <= found.errors[0].keys()
+    assert {"text", "expected", "cosine", "rank_gap"} <= found.errors[0].keys()
     assert found.slices is None  # a correlation is of no single row, and ranks are not asked for
     with pytest.raises(
         ConfigError, match=r"'recall_at_1' cannot be measured: the pairs of .* have"

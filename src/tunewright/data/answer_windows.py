@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerFast
 
-    from tunewright.data.records import Record
-    from tunewright.data.render import Example
+    from tunewright.data.records import Dataset, Record
+    from tunewright.data.render import Example, Rendered
 
 _FEWEST = 4
 """Tokens of a text that a window has at least, beside the question."""
@@ -98,6 +98,37 @@ def _with_answer(window: Window, record: Record) -> Window:
     else:  # no token of it is known to the tokenizer
         window.lost = True
     return window
+
+
+def fit_windows(dataset: Dataset, examples: Sequence[Example], limit: int, stride: int) -> Rendered:
+    """The windows of all rows; an answer that no window has whole counts as cut.
+
+    Args:
+        dataset: the records of the examples, for messages.
+        examples: from `answered_examples`.
+        limit, stride: as in `windows_of`.
+
+    Raises:
+        DataError: a question leaves no room for its text, or no answer is in its text.
+    """
+    from tunewright.data.render import Rendered
+
+    rendered = Rendered([])
+    for example in examples:
+        assert example.window is not None
+        if example.window.lost:
+            rendered.dropped += 1
+            continue
+        windows = windows_of(example, limit, stride)
+        has = any(one.window is not None and one.window.start for one in windows)
+        rendered.cut += bool(example.window.start) and not has
+        rendered.examples += windows
+    if examples and not rendered.examples:
+        raise DataError(
+            f"No row of {dataset.name or 'the data'} has its answer in its text. Check the columns "
+            "(data.columns); case and spacing count."
+        )
+    return rendered
 
 
 def windows_of(example: Example, limit: int, stride: int) -> list[Example]:

@@ -29,7 +29,7 @@ NEGATIVE = ("negative", "hard_negative")
 QUESTIONS = ("question", "query")
 CONTEXTS = ("context", "passage", "paragraph", "document", "text")
 ANSWERS = ("answers", "answer", "answer_text")
-STARTS = ("answer_start", "answer_starts", "start", "start_char")
+STARTS = ("answer_start", "answer_starts")
 LABEL = (
     "label", "label_text", "label_name", "class", "category", "sentiment", "intent", "emotion",
     "topic", "mood", "target", "tag", "polarity", "labels", "classification", "stance",

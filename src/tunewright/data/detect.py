@@ -12,7 +12,7 @@ from typing import Any
 
 from tunewright.config.task import Task
 from tunewright.data import column_names as names
-from tunewright.data.answer_places import as_answers
+from tunewright.data.paired_columns import answered, asked_pairs, named_pairs, pointed_at
 from tunewright.data.table import Table
 from tunewright.data.tags import Scheme
 from tunewright.data.unsupported import refuse_unsupported
@@ -269,73 +269,6 @@ def _tagged(search: _Search) -> Detection | None:
     return search.found(Task.TOKEN_CLASSIFICATION, {"tokens": tokens, "tags": tags})
 
 
-def _paired(search: _Search) -> Detection | None:
-    """Pairs of texts whose names say that they belong together."""
-    return _embedding(search, names.POSITIVES)
-
-
-def _pairs_asked(search: _Search) -> Detection | None:
-    """Any pairs of texts; a number beside them says how alike they are.
-
-    Raises:
-        DataError: a column beside them has classes, so that not all pairs belong together.
-    """
-    found = _embedding(search, (*names.POSITIVES, *names.PAIRS))
-    column = search.named("label", names.LABEL)
-    if found and column and column not in found.columns.values() and "label" not in search.fixed:
-        if "text_pair" in search.fixed:
-            return found
-        raise DataError(
-            f"{search.table.source} has pairs of texts and a column {column!r} of classes, so that "
-            "not all pairs belong together. Keep the rows that do and take that column out, give a "
-            "number that says how alike two texts are (columns={label: COLUMN}), or map the texts "
-            "to take all pairs (columns={text: COLUMN, text_pair: COLUMN})."
-        )
-    return found
-
-
-def _embedding(search: _Search, pairs: Sequence[tuple[str, str]]) -> Detection | None:
-    for first, second in pairs:
-        text = search.named("text", (first,))
-        pair = search.named("text_pair", (second,), (text,))
-        if not (text and pair and search.is_text(text) and search.is_text(pair)):
-            continue
-        negative = search.named("negative", names.NEGATIVE, (text, pair))
-        roles = {"text": text, "text_pair": pair, "negative": negative}
-        score = search.fixed.get("label")
-        if negative is None and score is None:
-            found = (search.named("label", (name,), (text, pair)) for name in names.NUMBER)
-            score = next((c for c in found if c and search.is_numeric(c)), None)
-        return search.found(Task.EMBEDDING, roles | {"label": score})
-    return None
-
-
-def _pointed(search: _Search) -> Detection | None:
-    """Questions, texts, and answers that say where in the text they stand."""
-    found = _answered(search)
-    if found is None or "answer_start" in found.columns:
-        return found
-    cells = [as_answers(value) for value in search.values(found.columns["answers"])]
-    placed = [
-        isinstance(part, Mapping) and ("answer_start" in part or "start" in part)
-        for cell in cells
-        for part in (cell if isinstance(cell, list) else [cell])
-    ]
-    return found if placed and all(placed) else None
-
-
-def _answered(search: _Search) -> Detection | None:
-    """Questions, texts, and answers in them."""
-    text = search.fixed.get("prompt") or search.named("text", names.QUESTIONS)
-    context = search.fixed.get("input") or search.named("text_pair", names.CONTEXTS, (text,))
-    answers = search.named("answers", names.ANSWERS, (text, context))
-    if not (text and context and answers and search.is_text(text) and search.is_text(context)):
-        return None
-    start = search.named("answer_start", names.STARTS, (text, context, answers))
-    roles = {"text": text, "text_pair": context, "answers": answers, "answer_start": start}
-    return search.found(Task.QUESTION_ANSWERING, roles)
-
-
 def _chat(search: _Search) -> Detection | None:
     if "prompt" in search.fixed or "completion" in search.fixed:
         return None
@@ -421,8 +354,8 @@ _FINDERS: dict[Task, Callable[[_Search], Detection | None]] = {
     Task.MULTILABEL: _multilabel_asked,
     Task.REGRESSION: _regression,
     Task.TOKEN_CLASSIFICATION: _tagged,
-    Task.EMBEDDING: _pairs_asked,
-    Task.QUESTION_ANSWERING: _answered,
+    Task.EMBEDDING: asked_pairs,
+    Task.QUESTION_ANSWERING: answered,
     Task.INSTRUCTION: _instruction,
     Task.TEXT: _plain,
 }
@@ -453,18 +386,18 @@ _EXAMPLES = {
 def _order(fixed: Mapping[str, str]) -> list[Callable[[_Search], Detection | None]]:
     """The finders to try, in order; a mapped role rules the others out."""
     if fixed.keys() & {"answers", "answer_start"}:
-        return [_answered]
+        return [answered]
     if fixed.keys() & _GENERATIVE:
         return [_instruction]
     if fixed.keys() & {"tokens", "tags"}:
         return [_tagged]
     if "negative" in fixed:
-        return [_pairs_asked]
+        return [asked_pairs]
     if fixed.keys() & {"label", "labels", "text_pair"}:
         return [_labelled]
     if "text" in fixed:
         return [_labelled, _plain]
-    return [_chat, _tagged, _paired, _pointed, _refuse, *_OTHERS]
+    return [_chat, _tagged, named_pairs, pointed_at, _refuse, *_OTHERS]
 
 
 _OTHERS = (_prompted, _summary, _labelled, _by_content, _plain)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from tunewright.data.answer_windows import Window, answered_examples, windows_of
+from tunewright.data.answer_windows import Window, answered_examples, fit_windows
 from tunewright.data.chat import (
     ChatTemplate,
     Segment,
@@ -220,7 +220,7 @@ class Renderer:
         if self.task is Task.TEXT:
             return Rendered(self._blocks(examples))
         if self.task is Task.QUESTION_ANSWERING:
-            return self._windows(dataset, examples)
+            return fit_windows(dataset, examples, self.max_length, self.doc_stride)
         over = [e for e in examples if e.longest > self.max_length]
         if over and truncation == "error":
             longest = max(over, key=lambda e: e.longest)
@@ -367,26 +367,6 @@ class Renderer:
             for start in range(0, len(example), self.max_length)
             if len(block := example.input_ids[start : start + self.max_length]) > 1
         ]
-
-    def _windows(self, dataset: Dataset, examples: list[Example]) -> Rendered:
-        """Windows of all rows; an answer that is longer than any window counts as cut."""
-        found: list[Example] = []
-        cut = dropped = 0
-        for example in examples:
-            assert example.window is not None
-            if example.window.lost:
-                dropped += 1
-                continue
-            windows = windows_of(example, self.max_length, self.doc_stride)
-            has = any(one.window is not None and one.window.start for one in windows)
-            cut += bool(example.window.start) and not has
-            found += windows
-        if examples and not found:
-            raise DataError(
-                f"No row of {dataset.name or 'the data'} has its answer in its text. Check the "
-                "columns (data.columns); case and spacing count."
-            )
-        return Rendered(found, cut, dropped)
 
     def _start(self) -> list[int]:
         """The token that the tokenizer puts before every text. Chat templates write their own."""

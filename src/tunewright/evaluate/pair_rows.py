@@ -86,16 +86,16 @@ def _displaced(records: Sequence[Record], found: PairAnswers) -> list[dict[str, 
 
     scores = np.array([float(str(record.label)) for record in records])
     places = rankdata(found.cosines) - rankdata(scores)
-    distance = np.abs(places) / max(1, len(records) - 1)
-    order = np.argsort(-distance, kind="stable")
+    gap = np.abs(places) / max(1, len(records) - 1)
+    order = np.argsort(-gap, kind="stable")
     return [
         {
             "row": records[i].row,
             "text": records[i].plain_text,
             "expected": records[i].label,
             "cosine": float(found.cosines[i]),
-            "distance": float(distance[i]),
+            "rank_gap": float(gap[i]),
         }
         for i in order.tolist()
-        if distance[i] > 0
+        if gap[i] > 0
     ]
