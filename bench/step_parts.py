@@ -71,7 +71,7 @@ def measured_parts(prepared: Prepared, steps: int) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     found: Counter[str] = Counter()
     for event in profile.events():
-        if event.device_type is not torch.autograd.DeviceType.CPU:
+        if event.device_type != torch.autograd.DeviceType.CPU:
             continue  # a kernel, whose time the operation that launched it has too
         on_device = torch.cuda.is_available()
         own = event.self_device_time_total if on_device else event.self_cpu_time_total
