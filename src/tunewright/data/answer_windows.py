@@ -113,22 +113,23 @@ def fit_windows(dataset: Dataset, examples: Sequence[Example], limit: int, strid
     """
     from tunewright.data.render import Rendered
 
-    rendered = Rendered([])
+    found: list[Example] = []
+    cut = dropped = 0
     for example in examples:
         assert example.window is not None
         if example.window.lost:
-            rendered.dropped += 1
+            dropped += 1
             continue
         windows = windows_of(example, limit, stride)
         has = any(one.window is not None and one.window.start for one in windows)
-        rendered.cut += bool(example.window.start) and not has
-        rendered.examples += windows
-    if examples and not rendered.examples:
+        cut += bool(example.window.start) and not has
+        found += windows
+    if examples and not found:
         raise DataError(
             f"No row of {dataset.name or 'the data'} has its answer in its text. Check the columns "
             "(data.columns); case and spacing count."
         )
-    return rendered
+    return Rendered(found, cut, dropped)
 
 
 def windows_of(example: Example, limit: int, stride: int) -> list[Example]:
