@@ -223,13 +223,12 @@ def _load_weights(model: Any, source: Path) -> None:
     """Read the trained weights back from a checkpoint, in place."""
     from safetensors.torch import load_file
 
-    if (source / PROMPT_ENCODER).is_file():
-        model.prompt_encoder.load_state_dict(load_file(source / PROMPT_ENCODER))
-        return
     if (source / "adapter_config.json").is_file():
         from peft import set_peft_model_state_dict
 
         set_peft_model_state_dict(model, load_file(source / "adapter_model.safetensors"))
+        if (source / PROMPT_ENCODER).is_file():
+            model.prompt_encoder.load_state_dict(load_file(source / PROMPT_ENCODER))
         return
     tensors: dict[str, Any] = {}
     for file in sorted(source.glob("model*.safetensors")):
