@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from chat_templates import EXPECTED, Expected, chatml, gemma, mistral, qwen3
+from tunewright.data.example import Example
 from tunewright.data.records import Dataset, Message, Record, Task
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.errors import DataError
 
 TURNS = (("user", "hi"), ("assistant", "yes"), ("user", "and?"), ("assistant", "two"))

@@ -16,7 +16,7 @@ from tunewright.data.collate import (
     pack,
     steps_in_epoch,
 )
-from tunewright.data.render import Example
+from tunewright.data.example import Example
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import chat_templates
 from tunewright.data.chat import control_tokens
+from tunewright.data.example import Example
 from tunewright.data.records import Dataset, Message, Record, Task
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.errors import DataError
 
 QUICK = settings(max_examples=30, deadline=None)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from tiny import byte_tokenizer, letter_tokenizer
+from tunewright.data.example import Example
 from tunewright.data.fitted_rows import block_lengths, fitted
 from tunewright.data.records import Dataset, Message, Record, Task
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.data.token_store import (
     HELD,
     HeldBytes,

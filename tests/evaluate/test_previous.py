@@ -13,8 +13,8 @@ from runs import train
 from tunewright.cli.app import run
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
+from tunewright.data.example import Example
 from tunewright.data.records import Dataset, Record
-from tunewright.data.render import Example
 from tunewright.evaluate.answers import Answers, Work
 from tunewright.evaluate.previous import changes, paired, said_of_changes
 from tunewright.fine_tuning import EvaluationConfig, ModelEvaluator, generate_evaluation_report

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tunewright.data.example import Example
 from tunewright.data.pair_texts import pair_texts
 from tunewright.data.records import Record
-from tunewright.data.render import Example
 from tunewright.errors import DataError
 from tunewright.metrics import compare, estimate, get_metric
 from tunewright.models.rank_pairs import rank_pairs, tfidf_pairs

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tunewright.data.collate import collate
-from tunewright.data.render import Example
+from tunewright.data.example import Example
 from tunewright.models.forward import CausalForward
 from tunewright.models.head_loss import head_loss, token_losses
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tunewright.data.collate import collate, pack
-from tunewright.data.render import Example
+from tunewright.data.example import Example
 from tunewright.errors import ModelError
 from tunewright.models.forward import CausalForward
 from tunewright.models.packing import document_lengths, let_pack, packed_inputs

@@ -14,9 +14,10 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianConfig, Mar
 from tiny import letter_tokenizer
 from tunewright.config.task import Task
 from tunewright.data.collate import IGNORED, collate
+from tunewright.data.example import Example
 from tunewright.data.layout import pick_template
 from tunewright.data.records import Dataset, Message, Record
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.errors import ConfigError, DataError, ModelError
 from tunewright.models.forward import CausalForward
 from tunewright.models.generate import generate

@@ -19,8 +19,8 @@ from tunewright import pipeline
 from tunewright.cli.app import run
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
+from tunewright.data.example import Example
 from tunewright.data.pair_texts import pair_texts
-from tunewright.data.render import Example
 from tunewright.errors import ConfigError, DataError, Interrupted, ModelError
 from tunewright.models.embed_texts import EmbeddingForward
 from tunewright.models.load import load_finished

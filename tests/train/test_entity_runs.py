@@ -140,7 +140,7 @@ def test_the_finished_model_scores_as_the_trained_one_and_a_stopped_run_ends_lik
 
 def test_the_loss_is_transformers_own_on_the_first_token_of_each_word(tiny_encoder: Path) -> None:
     from tunewright.data.collate import collate
-    from tunewright.data.render import Example
+    from tunewright.data.example import Example
     from tunewright.models.forward import TagForward
 
     model = load_base(

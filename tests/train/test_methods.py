@@ -15,7 +15,8 @@ from tunewright import pipeline
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.data.collate import collate
-from tunewright.data.render import Example, Renderer
+from tunewright.data.example import Example
+from tunewright.data.render import Renderer
 from tunewright.data.sources import load
 from tunewright.errors import ConfigError, Interrupted, ModelError
 from tunewright.models.adapters import apply_method, check_method

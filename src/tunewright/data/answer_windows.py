@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunewright.data.answer_places import first_placed
+from tunewright.data.example import Example, Rendered
 from tunewright.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from tunewright.data.records import Dataset, Record
-    from tunewright.data.render import Example, Rendered
 
 _FEWEST = 4
 """Tokens of a text that a window has at least, beside the question."""
@@ -56,8 +56,6 @@ def answered_examples(
         tokenizer: a fast tokenizer.
         records: with a question, a text, and answers in it.
     """
-    from tunewright.data.render import Example
-
     if not len(records):
         return []
     encoded: Any = tokenizer(
@@ -111,8 +109,6 @@ def fit_windows(dataset: Dataset, examples: Sequence[Example], limit: int, strid
     Raises:
         DataError: a question leaves no room for its text, or no answer is in its text.
     """
-    from tunewright.data.render import Rendered
-
     found: list[Example] = []
     cut = dropped = 0
     for example in examples:
@@ -143,8 +139,6 @@ def windows_of(example: Example, limit: int, stride: int) -> list[Example]:
     Raises:
         DataError: the question leaves no room for the text.
     """
-    from tunewright.data.render import Example
-
     whole = example.window
     assert whole is not None
     if len(example.input_ids) <= limit:

@@ -22,11 +22,12 @@ from tunewright.data import (
     variety,
     word_list,
 )
+from tunewright.data.example import Example, Truncation
 from tunewright.data.finding import SEVERITIES, Finding, Severity
 from tunewright.data.layout import pick_template
 from tunewright.data.pair_texts import paired_examples
 from tunewright.data.records import Dataset, Splits, Task
-from tunewright.data.render import Example, Renderer, Truncation
+from tunewright.data.render import Renderer
 from tunewright.data.survey import Batch, Look, survey
 from tunewright.data.wrong_labels import Suspect, check_suspects, find_suspects
 

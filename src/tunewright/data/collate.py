@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from tunewright.data.render import Example
+from tunewright.data.example import Example
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tunewright.data.example import Example, Rendered, Truncation
 from tunewright.data.records import Dataset, Task
-from tunewright.data.render import Example, Rendered, Renderer, Truncation
+from tunewright.data.render import Renderer
 from tunewright.data.token_store import HeldRows, TokenRows, TokenStore
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from tunewright.data.duplicates import normal_text
+from tunewright.data.example import Example
 from tunewright.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from tunewright.data.records import Record
-    from tunewright.data.render import Example
 
 Name = TypeVar("Name", bound=Hashable)
 _SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
@@ -51,8 +51,6 @@ def paired_examples(tokenizer: PreTrainedTokenizerFast, records: Sequence[Record
         tokenizer: a fast tokenizer.
         records: with `text_pair`; maybe with `negative`, or with a number as `label`.
     """
-    from tunewright.data.render import Example
-
     if not len(records):
         return []
     texts = [[r.text, r.text_pair or "", *([r.negative] if r.negative else [])] for r in records]

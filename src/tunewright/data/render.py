@@ -12,11 +12,9 @@ This module knows tokenizers. It does not know models, nor what a chat template 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from tunewright.data.answer_windows import Window, answered_examples, fit_windows
+from tunewright.data.answer_windows import answered_examples, fit_windows
 from tunewright.data.chat import (
     ChatTemplate,
     Segment,
@@ -26,9 +24,12 @@ from tunewright.data.chat import (
     literal_segments,
 )
 from tunewright.data.collector import collector_paused
+from tunewright.data.example import Example, Rendered, Truncation
+from tunewright.data.labelled_rows import labelled_examples
 from tunewright.data.layout import SOURCE_TARGET
 from tunewright.data.pair_texts import paired_examples
 from tunewright.data.records import Dataset, Message, Record, Task
+from tunewright.data.segment_ids import SegmentTokenizer
 from tunewright.data.source_target import SourceTarget, pairs_of
 from tunewright.data.word_tokens import tagged_examples
 from tunewright.errors import DataError
@@ -36,93 +37,8 @@ from tunewright.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-Truncation = Literal["error", "cut", "drop"]
-
 DOC_STRIDE = 128
 """As in the examples of transformers and in arXiv 1810.04805's code."""
-_BEFORE = "a:"
-"""A text that nothing is joined to, to see what a tokenizer makes of the text behind it."""
-
-
-@dataclass(slots=True)
-class Example:
-    """One row as the model sees it.
-
-    Attributes:
-        input_ids: token ids, length t. For an encoder-decoder model, those of the source.
-        row: index of the record in its data set.
-        loss_mask: for generative tasks, t flags: True where the token counts in the loss.
-        token_type_ids: for pairs, t segment ids, where the model has them.
-        target: class index, number, or one 0/1 per class.
-        answer: index of the message that is trained, where a conversation takes several examples.
-        target_ids: for an encoder-decoder model, token ids of the target, which all count.
-        word_starts: of tagged words, the position of each word's first token, which carries its
-            tag; -1 for a word that has no token, or whose token was cut.
-        word_tags: of tagged words, the index of each word's tag; -1 where the model has none.
-        window: of questions, the part of the text that the row has.
-        others: of pairs for embeddings, token ids of the texts behind the first.
-    """
-
-    input_ids: list[int]
-    row: int
-    loss_mask: list[bool] | None = None
-    token_type_ids: list[int] | None = None
-    target: int | float | list[float] | None = None
-    answer: int | None = None
-    target_ids: list[int] | None = None
-    word_starts: list[int] | None = None
-    word_tags: list[int] | None = None
-    others: list[list[int]] | None = None
-    window: Window | None = None
-
-    def __len__(self) -> int:
-        behind = sum(map(len, self.others or ()))
-        return len(self.input_ids) + len(self.target_ids or ()) + behind
-
-    @property
-    def longest(self) -> int:
-        """Tokens that `max_length` limits: of the row; of its source or target, or of its texts,
-        the longest one."""
-        return max(len(self.input_ids), len(self.target_ids or ()), *map(len, self.others or ()))
-
-    @property
-    def trained_ids(self) -> list[int]:
-        """The tokens that count in the loss. The first token of a row is never predicted; that of
-        a target is, from the decoder's own start."""
-        if self.target_ids is not None:
-            return self.target_ids
-        pairs = zip(self.input_ids[1:], (self.loss_mask or [])[1:], strict=False)
-        return [token for token, counts in pairs if counts]
-
-    @property
-    def trained_tokens(self) -> int:
-        """What the loss of a row is divided by: tokens that count, or 1 for a label."""
-        if self.target_ids is not None:
-            return len(self.target_ids)
-        if self.word_starts is not None:
-            return sum(start >= 0 for start in self.word_starts)
-        return sum(self.loss_mask[1:]) if self.loss_mask is not None else 1
-
-    def beyond(self, limit: int) -> int:
-        """Tokens that are cut where a row, or each of its texts, may have `limit`."""
-        texts = (self.input_ids, self.target_ids or (), *(self.others or ()))
-        return sum(max(0, len(ids) - limit) for ids in texts)
-
-
-@dataclass(slots=True)
-class Rendered:
-    """All rows of a data set as the model sees them.
-
-    Attributes:
-        examples: in the order of the records; a long plain text gives several, and so does a
-            conversation whose template shows earlier answers in another form.
-        cut: rows whose end was cut.
-        dropped: rows left out because they are too long, or because nothing to train is left.
-    """
-
-    examples: Sequence[Example]
-    cut: int = 0
-    dropped: int = 0
 
 
 class Renderer:
@@ -161,6 +77,7 @@ class Renderer:
         self.system = system
         self.doc_stride = doc_stride
         self.label_ids = {label: i for i, label in enumerate(labels)}
+        self._segments = SegmentTokenizer(tokenizer)
         self.control = control_pattern(control_tokens(tokenizer))
         self.chat: ChatTemplate | None = None
         if template == "chat":
@@ -201,7 +118,7 @@ class Renderer:
             return paired_examples(self.tokenizer, dataset.records)
         if self.task is Task.QUESTION_ANSWERING:
             return answered_examples(self.tokenizer, dataset.records)
-        return self._labelled(dataset, pairs)
+        return labelled_examples(self.tokenizer, dataset, self.label_ids, pairs)
 
     def fit(
         self, dataset: Dataset, examples: list[Example], truncation: Truncation = "error"
@@ -276,16 +193,16 @@ class Renderer:
         if self.pairs is not None:
             return self.pairs.sources([said])[0], record.messages[answer].content
         segments = self._plain(said) if self.chat is None else self.chat.prompt(said)
-        ids = self._ids([segments])[0]
+        ids = self._segments.ids([segments])[0]
         return self._start() + [i for piece in ids for i in piece], record.messages[answer].content
 
     def literal_ids(self, text: str) -> list[int]:
         """Token ids of words that somebody wrote, though they look like a control token."""
-        return self._encode([text], literal=True)[0]
+        return self._segments.encode([text], literal=True)[0]
 
     def token_ids(self, text: str) -> list[int]:
         """Token ids of a text as a template writes it: control tokens are control."""
-        return self._encode([text])[0]
+        return self._segments.encode([text])[0]
 
     def stop_ids(self) -> list[int]:
         """Tokens that end an answer: the end-of-text token and the template's own."""
@@ -295,15 +212,14 @@ class Renderer:
             found += [i for i in ids if i not in found]
         return found
 
-    # Generative rows
-
     def _conversations(self, dataset: Dataset) -> list[Example]:
         if self.pairs is not None:
             return self._pairs(dataset, self.pairs)
         rows = [(i, turns) for i, record in enumerate(dataset) for turns in self._rows(record)]
         start = self._start()
         examples = []
-        for (index, turns), ids in zip(rows, self._ids([t.segments for _, t in rows]), strict=True):
+        tokens_of = self._segments.ids([turns.segments for _, turns in rows])
+        for (index, turns), ids in zip(rows, tokens_of, strict=True):
             input_ids, mask = list(start), [False] * len(start)
             for segment, tokens in zip(turns.segments, ids, strict=True):
                 input_ids += tokens
@@ -353,7 +269,7 @@ class Renderer:
         """Plain texts, each ended by the stop token."""
         stop = self.tokenizer.eos_token_id
         start = self._start()
-        rows = self._encode([record.text for record in dataset], literal=True)
+        rows = self._segments.encode([record.text for record in dataset], literal=True)
         return [
             Example([*start, *ids, stop], index, loss_mask=[True] * (len(start) + len(ids) + 1))
             for index, ids in enumerate(rows)
@@ -375,95 +291,6 @@ class Renderer:
         added = self.tokenizer("")["input_ids"]
         bos = self.tokenizer.bos_token_id
         return [bos] if bos is not None and added[:1] == [bos] else []
-
-    def _ids(self, rows: Sequence[Sequence[Segment]]) -> list[list[list[int]]]:
-        """Token ids of each segment of each row."""
-        if not self._cuts_anywhere:
-            return [self._ids_in_context(row) for row in rows]
-        pieces = [segment for row in rows for segment in row]
-        common = iter(self._encode([s.text for s in pieces if not s.literal]))
-        literal = iter(self._encode([s.text for s in pieces if s.literal], literal=True))
-        return [[next(literal if s.literal else common) for s in row] for row in rows]
-
-    @cached_property
-    def _cuts_anywhere(self) -> bool:
-        """Whether a text may be tokenised in pieces.
-
-        Not so where the tokenizer puts a space of its own before every text (SentencePiece).
-        """
-        whole, left, right, spaced, word = self._encode(
-            [f"{_BEFORE}b", _BEFORE, "b", f"{_BEFORE} b", " b"]
-        )
-        return whole == left + right and spaced == left + word
-
-    def _ids_in_context(self, row: Sequence[Segment]) -> list[list[int]]:
-        """Token ids of each segment: what it adds to the ids of the text before it.
-
-        Where a token would reach over the border, the segment is tokenised by itself, as it is when
-        the model goes on from there. A literal segment breaks the text in two.
-        """
-        found: list[list[int]] = []
-        text, ids = "", list[int]()
-        for segment in row:
-            if segment.literal:
-                text = _BEFORE
-                (ids,) = self._encode([text])
-            whole, alone = self._encode([text + segment.text, segment.text], segment.literal)
-            if whole[: len(ids)] == ids:
-                found.append(whole[len(ids) :])
-                text, ids = text + segment.text, whole
-            else:
-                found.append(alone)
-                text, ids = segment.text, alone
-            if segment.literal:
-                text = _BEFORE
-                (ids,) = self._encode([text])
-        return found
-
-    def _encode(self, texts: list[str], literal: bool = False) -> list[list[int]]:
-        """Token ids of texts; with `literal`, control tokens in them are words like others."""
-        if not texts:
-            return []
-        encoded: list[list[int]] = self.tokenizer(
-            texts,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            split_special_tokens=literal,
-            verbose=False,
-        )["input_ids"]
-        return encoded
-
-    # Labelled rows
-
-    def _labelled(self, dataset: Dataset, has_pairs: bool | None) -> list[Example]:
-        texts = [record.text for record in dataset]
-        if has_pairs is None:
-            has_pairs = any(record.text_pair is not None for record in dataset)
-        pairs = [record.text_pair or "" for record in dataset] if has_pairs else None
-        if not texts:
-            return []
-        encoded: Any = self.tokenizer(texts, pairs, return_attention_mask=False, verbose=False)
-        types = encoded.get("token_type_ids")
-        return [
-            Example(
-                list(ids),
-                index,
-                token_type_ids=list(types[index]) if types is not None and has_pairs else None,
-                target=self._target(record),
-            )
-            for index, (ids, record) in enumerate(zip(encoded["input_ids"], dataset, strict=True))
-        ]
-
-    def _target(self, record: Record) -> int | float | list[float] | None:
-        label = record.label
-        if label is None:
-            return None
-        if self.task is Task.REGRESSION:
-            return float(label) if isinstance(label, int | float | str) else None
-        if isinstance(label, tuple):
-            return [float(name in label) for name in self.label_ids]
-        return self.label_ids.get(str(label), -1)
 
     def cut(self, example: Example) -> None:
         """Cut a row to `max_length` in place; a labelled row or a source keeps its closing special

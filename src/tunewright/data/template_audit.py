@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tunewright.data.chat import LOOKS_CONTROL, ChatTemplate
+from tunewright.data.example import Example
 from tunewright.data.finding import Finding, Place, counted, listed, show_rows, shown
 from tunewright.data.records import Record, Splits, Task
-from tunewright.data.render import Example, Renderer, lacks_system
+from tunewright.data.render import Renderer, lacks_system
 
 MOST = 0.5
 """Share of rows with a cut answer from which the set is not fit to train on at this length."""

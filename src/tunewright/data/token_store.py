@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 
-from tunewright.data.render import Example
+from tunewright.data.example import Example
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

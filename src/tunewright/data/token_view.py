@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunewright.data.example import Example
 from tunewright.data.records import Splits
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from tunewright.data.example import Example
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from tunewright.data.records import Record
-    from tunewright.data.render import Example
 
 
 def tagged_examples(
@@ -28,8 +29,6 @@ def tagged_examples(
         records: with `words` and a tag for each.
         label_ids: index of each tag among the model's outputs.
     """
-    from tunewright.data.render import Example
-
     if not len(records):
         return []
     encoded: Any = tokenizer(

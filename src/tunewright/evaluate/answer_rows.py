@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tunewright.data.example import Rendered
 from tunewright.data.records import Record
-from tunewright.data.render import Rendered
 from tunewright.evaluate.answers import Answers
 from tunewright.evaluate.wording import plural
 from tunewright.metrics.answers import row_f1

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunewright.config.task import Task
+from tunewright.data.example import Example
 from tunewright.data.records import Dataset, Record
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.evaluate.passes import Passes, passed
 from tunewright.metrics import estimate, get_metric
 from tunewright.models.catalogue import model_folder

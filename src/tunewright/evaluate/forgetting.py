@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from tunewright.config.task import Task
+from tunewright.data.example import Example
 from tunewright.data.records import Message, Record
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.errors import ConfigError
 from tunewright.evaluate import wording
 from tunewright.evaluate.answers import Progress, row_counter

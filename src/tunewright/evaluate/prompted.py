@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from tunewright.config.task import Task
+from tunewright.data.example import Example
 from tunewright.data.few_shot import NearestRows, prompt_messages, prompt_text
 from tunewright.data.records import Dataset, Message, Record
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.errors import ConfigError
 from tunewright.evaluate.answers import Answers, Work, row_counter
 from tunewright.evaluate.reworded import answers_behind, rows_of

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tunewright.config.task import Task
+from tunewright.data.example import Example
 from tunewright.data.records import Dataset, Record
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.evaluate.answers import Work
 
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from tunewright.artifacts import Artifact, atomic_write, write_json
 from tunewright.config.task import Task
+from tunewright.data.example import Example
 from tunewright.data.records import Dataset
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate.answer_rows import answer_errors, answer_line, said_of_windows
 from tunewright.evaluate.answers import Answers, Progress, Work

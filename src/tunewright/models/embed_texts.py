@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tunewright.data.collate import collate, length_order
+from tunewright.data.example import Example
 from tunewright.data.pair_texts import PairTexts
-from tunewright.data.render import Example
 
 
 class EmbeddingForward(nn.Module):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tunewright.data.collate import collate, length_order
-from tunewright.data.render import Example
+from tunewright.data.example import Example
 
 _BEST = 20
 """Spans that the probability of the best one is told against."""

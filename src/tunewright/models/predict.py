@@ -11,7 +11,7 @@ import torch
 
 from tunewright.config.task import Task
 from tunewright.data.collate import collate, length_order
-from tunewright.data.render import Example
+from tunewright.data.example import Example
 from tunewright.models.forward import CausalForward, LabelForward
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunewright.config.task import Task
+from tunewright.data.example import Example
 from tunewright.data.pair_texts import PairTexts, names_of, numbered, pair_texts
 from tunewright.data.records import Record
-from tunewright.data.render import Example
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.embed_texts import EmbeddingForward, embed_texts
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tunewright.data.collate import collate, length_order
-from tunewright.data.render import Example
+from tunewright.data.example import Example
 from tunewright.data.tags import OUTSIDE, repaired
 from tunewright.models.forward import TagForward
 

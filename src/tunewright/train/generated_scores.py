@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunewright.config.recipe import Recipe
+from tunewright.data.example import Example
 from tunewright.data.records import Dataset
-from tunewright.data.render import Example, Renderer
+from tunewright.data.render import Renderer
 from tunewright.errors import DataError
 from tunewright.metrics import get_metric
 from tunewright.models.generate import generate

@@ -26,7 +26,7 @@ import numpy as np
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
 from tunewright.data.collate import epoch_order, steps_in_epoch
-from tunewright.data.render import Example
+from tunewright.data.example import Example
 from tunewright.data.token_store import lengths_of
 from tunewright.errors import Interrupted
 from tunewright.metrics import get_metric

@@ -23,11 +23,12 @@ from tunewright.data.balance import (
     said_of_balance,
     said_of_weights,
 )
+from tunewright.data.example import Example, Rendered
 from tunewright.data.fitted_rows import block_lengths, fitted
 from tunewright.data.layout import pick_template
 from tunewright.data.pair_texts import is_scored
 from tunewright.data.records import Dataset, Splits
-from tunewright.data.render import Example, Rendered, Renderer
+from tunewright.data.render import Renderer
 from tunewright.data.sources import load_splits
 from tunewright.data.tags import OUTSIDE
 from tunewright.data.token_store import HeldRows, TokenStore, targets_of

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tunewright.config.task import Task
+from tunewright.data.example import Example
 from tunewright.data.pair_texts import is_scored
 from tunewright.data.records import Dataset
-from tunewright.data.render import Example
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.embed_texts import EmbeddingForward
 from tunewright.models.find_answers import SpanForward, find_answers
