@@ -25,6 +25,7 @@ ROOMS = (
     ("serve",),
     ("feedback",),
     ("checking",),
+    ("proposing",),
     ("pipeline",),
     ("_api", "demo", "fine_tuning", "optimization"),
     ("studio",),

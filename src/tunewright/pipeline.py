@@ -16,13 +16,10 @@ from tunewright.checking import check as check
 from tunewright.checking import require_sound
 from tunewright.config.load import load_recipe
 from tunewright.config.recipe import Recipe
-from tunewright.config.source_name import short_name, shown
 from tunewright.config.task import Task
-from tunewright.data.balance import said_of_skew
-from tunewright.data.chat import ChatTemplate
 from tunewright.data.records import Dataset, Splits
 from tunewright.data.sources import load, load_splits
-from tunewright.errors import ArtifactError, DataError, ModelError, TunewrightError
+from tunewright.errors import ArtifactError, DataError, TunewrightError
 from tunewright.evaluate.answers import Progress
 from tunewright.evaluate.leakage import leaked_rows, said_of_leakage
 from tunewright.evaluate.paired_models import add_paired_tests
@@ -30,8 +27,8 @@ from tunewright.evaluate.people import Answered, make_answers
 from tunewright.evaluate.probe_rows import load_probes
 from tunewright.evaluate.report import ReportPaths, Section, write_report
 from tunewright.evaluate.run import EVALUATION, Evaluation, check_metrics, evaluate
-from tunewright.models.catalogue import CATALOGUE
-from tunewright.plan.recipe_file import recipe_text
+from tunewright.proposing import propose_recipe as propose_recipe
+from tunewright.proposing import suggest_model as suggest_model
 from tunewright.train.journal import read_journal
 from tunewright.train.loop import Observer
 from tunewright.train.prepare import Prepared
@@ -39,7 +36,6 @@ from tunewright.train.prepare import prepare as prepare_run
 from tunewright.train.run import DATA, RECIPE, RunResult, finished_result, is_begun
 from tunewright.train.run import resume as resume_run
 from tunewright.train.run import start as start_run
-from tunewright.train.token_cache import remove_tokens
 
 AUDIT = "audit.json"
 
@@ -381,75 +377,3 @@ def compare_models(
             results.append({"model": model, "error": str(error)})
     add_paired_tests([found for found in results if isinstance(found, Evaluation)])
     return [found.to_dict() if isinstance(found, Evaluation) else found for found in results]
-
-
-def suggest_model(task: Task) -> str:
-    """The catalogue's base for a task."""
-    kind = "decoder" if task.is_generative else "encoder"
-    for entry in CATALOGUE.values():
-        if entry.kind == kind:
-            return entry.name
-    raise ModelError(f"The catalogue has no {kind} for task {task.value!r}.")
-
-
-def propose_recipe(
-    source: str,
-    *,
-    model: str | None = None,
-    task: str = "auto",
-    columns: Mapping[str, str] | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """A recipe for a data set, with a reason behind each choice.
-
-    Args:
-        source: file, folder with parts, or catalogue name.
-        model: the base. Default: the catalogue's for the task.
-        task: `auto` detects it.
-        columns: role to column.
-
-    Returns:
-        The recipe as commented YAML, and as JSON-like values.
-    """
-    splits = load_splits(source, 0.0, 0.0, task=task, columns=columns)
-    enough = len(splits.train) >= 20
-    held_out = {
-        "validation": 0.0 if len(splits.validation) or not enough else 0.1,
-        "test": 0.0 if len(splits.test) or not enough else 0.1,
-    }
-    name = short_name(source)
-    values: dict[str, Any] = {
-        "task": splits.task.value,
-        "model": model or suggest_model(splits.task),
-        "output_dir": f"runs/{name}",
-        "data": {"train": source, "columns": dict(columns or {}), "truncation": "cut"} | held_out,
-    }
-    wanted = Recipe.check(values)
-    begun = is_begun(Path(wanted.output_dir))
-    prepared = prepare(wanted)
-    if not begun:  # a proposal leaves nothing behind
-        remove_tokens(Path(wanted.output_dir))
-    recipe = prepared.recipe.model_dump(mode="json")
-    rendered = prepared.train
-    comments = {"validation": "share of the training rows, or a source", "test": "the same"}
-    for part in ("validation", "test"):
-        if held_out[part] == 0.0:
-            comments[part] = (
-                f"{shown(source)} has its own {part} rows"
-                if len(getattr(splits, part))
-                else "too few rows to hold any out"
-            )
-    if prepared.template == "chat" and (added := ChatTemplate(prepared.tokenizer).added_system()):
-        comments["allow"] = f"the chat template of the model adds {added!r}"
-    if skew := said_of_skew(splits.train):
-        comments["balance"] = skew
-    if rendered.cut:
-        comments["truncation"] = (
-            f"{rendered.cut} training rows are longer than {prepared.recipe.max_length} tokens; "
-            "their ends are cut"
-        )
-    labels = f", {len(prepared.labels)} labels" if prepared.labels else ""
-    headline = (
-        f"{shown(source)}: {len(splits.train):,} training rows, task {splits.task.value}{labels}.",
-        "Written by `tunewright init`. Lines may be removed: what is left out is chosen again.",
-    )
-    return recipe_text(recipe, prepared.reasons, headline, comments), recipe
