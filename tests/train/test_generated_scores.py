@@ -134,6 +134,16 @@ def test_rows_are_drawn_once_by_the_seed_and_answers_are_as_long_as_the_longest(
     assert any(other != drawn for other in others)
 
 
+def test_a_resumed_run_asks_the_same_rows_of_very_many(
+    tiny_t5: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunewright.train.generated_scores._LOOKED_AT", 4)
+    first = pipeline.prepare(reversal(tiny_t5, toy, tmp_path / "run", generation_metrics="ter"))
+    assert first.generation is not None and len(first.generation.questions) == 4
+    again = pipeline.prepare(first.recipe).generation
+    assert again is not None and again.questions == first.generation.questions
+
+
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [

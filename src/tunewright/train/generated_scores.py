@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _LOOKED_AT = 1000
-"""Rows that are drawn from, unless the recipe says how many are answered."""
+"""Rows that are drawn from, unless the recipe asks for more answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ def questions_of(
         dataset: the validation rows.
         examples: the same, rendered.
     """
-    looked_at = len(examples) if recipe.generation_rows else _LOOKED_AT
+    # The same with a recipe that leaves the number open, and with what it became for a resume.
+    looked_at = max(_LOOKED_AT, recipe.generation_rows or 0)
     found = []
     for i in _drawn(recipe.seed, len(examples), looked_at):
         example = examples[i]
