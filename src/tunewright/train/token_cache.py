@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tunewright import __version__
 from tunewright.artifacts import (
     MANIFEST,
     locked,
@@ -58,7 +59,7 @@ TOKENS = ".tokens"
 """The folder of the tokens in a run's folder."""
 
 _FILES = ("rows.bin", "entries.bin")
-_PACKAGES = ("tunewright", "transformers", "tokenizers")
+_PACKAGES = ("transformers", "tokenizers")
 _PLACE = ("source", "row", "meta")
 _SAID = attrgetter(*(field.name for field in fields(Record) if field.name not in _PLACE))
 """All that a record says; what is left out tells where it was, and columns that no task uses."""
@@ -205,7 +206,7 @@ def _how(renderer: Renderer) -> dict[str, Any]:
     }
     return {
         "format": [FORMAT, *FIELDS],
-        "versions": [importlib.metadata.version(package) for package in _PACKAGES],
+        "versions": [__version__, *(importlib.metadata.version(name) for name in _PACKAGES)],
         "tokenizer": hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest(),
         "settings": settings,
         "source_prefix": renderer.pairs.prefix if renderer.pairs is not None else "",
