@@ -112,22 +112,27 @@ def test_answers_are_learned_and_plain_transformers_finds_the_same_ones(
     ],
     ids=["windows", "lora", "prompt", "qlora"],
 )
-def test_the_finished_model_scores_as_the_trained_one_and_a_stopped_run_ends_like_a_whole_one(
+def test_the_finished_model_scores_as_the_trained_one(
     values: dict[str, Any], tiny_encoder: Path, answer_file: Path, tmp_path: Path
 ) -> None:
-    values = values | {"save_strategy": "steps", "save_steps": 2}
-    train(recipe(tiny_encoder, answer_file, tmp_path / "whole", **values))
-    lines = read_journal(tmp_path / "whole")
-    trained = [x for x in lines if x["event"] == "evaluation"][-1]
-    found = pipeline.evaluate_model(str(tmp_path / "whole"), with_baselines=False)
+    train(recipe(tiny_encoder, answer_file, tmp_path / "run", **(values | {"max_steps": 2})))
+    trained = [x for x in read_journal(tmp_path / "run") if x["event"] == "evaluation"][-1]
+    found = pipeline.evaluate_model(str(tmp_path / "run"), with_baselines=False)
     for name, score in found.metrics.items():
         assert score["value"] == pytest.approx(trained["metrics"][name], abs=1e-9)
-    kept = load_finished(str(tmp_path / "whole")).settings.answers
+    kept = load_finished(str(tmp_path / "run")).settings.answers
     assert kept.may_be_none
     if "doc_stride" in values:
         assert (kept.doc_stride, kept.longest) == (2, 2)
-        manifest = json.loads((tmp_path / "whole" / "manifest.json").read_text())
-        assert manifest["results"]["train_rows"] > 72 * 0.7  # windows, not rows
+        manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+        assert manifest["results"]["train_rows"] > 60  # windows of 58 rows at most
+
+
+def test_a_stopped_run_ends_like_a_whole_one(
+    tiny_encoder: Path, answer_file: Path, tmp_path: Path
+) -> None:
+    values = {"save_strategy": "steps", "save_steps": 2, "max_length": 12}
+    train(recipe(tiny_encoder, answer_file, tmp_path / "whole", **values))
     with pytest.raises(Interrupted):
         cut = recipe(tiny_encoder, answer_file, tmp_path / "cut", **values)
         train(cut, StopAfter(tmp_path / "cut", 3))

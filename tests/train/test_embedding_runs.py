@@ -16,6 +16,7 @@ import runs
 from runs import StopAfter, train
 from tiny import WORDS
 from tunewright import pipeline
+from tunewright.artifacts import sha256_file
 from tunewright.cli.app import run
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
@@ -129,7 +130,7 @@ def test_pairs_are_learned_and_mean_pooling_in_plain_transformers_gives_the_same
         ("pairs", {"method": "qlora", "lora_r": 4}),
     ],
 )
-def test_the_finished_model_scores_as_the_trained_one_and_a_stopped_run_ends_like_a_whole_one(
+def test_the_finished_model_scores_as_the_trained_one(
     kind: str,
     values: dict[str, Any],
     tiny_encoder: Path,
@@ -138,16 +139,24 @@ def test_the_finished_model_scores_as_the_trained_one_and_a_stopped_run_ends_lik
     tmp_path: Path,
 ) -> None:
     rows = pair_file if kind == "pairs" else scored_file
-    values = values | {"task": "embedding", "save_strategy": "steps", "save_steps": 2}
+    values = values | {"task": "embedding", "max_steps": 2}
     values["data"] = {"train": str(rows), "validation": 0.2, "allow": ["leakage.near"]}
-    train(recipe(tiny_encoder, rows, tmp_path / "whole", **values))
-    trained = [x for x in read_journal(tmp_path / "whole") if x["event"] == "evaluation"][-1]
-    found = pipeline.evaluate_model(str(tmp_path / "whole"), with_baselines=False)
+    train(recipe(tiny_encoder, rows, tmp_path / "run", **values))
+    trained = [x for x in read_journal(tmp_path / "run") if x["event"] == "evaluation"][-1]
+    found = pipeline.evaluate_model(str(tmp_path / "run"), with_baselines=False)
     assert next(iter(found.metrics)) == ("mrr_at_10" if kind == "pairs" else "spearman")
     for name, score in found.metrics.items():
         assert score["value"] == pytest.approx(trained["metrics"][name], abs=1e-6)
+
+
+def test_a_stopped_run_of_small_passes_with_dropout_ends_like_a_whole_one(
+    tiny_encoder: Path, pair_file: Path, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2, "max_tokens_per_pass": 30}
+    values["data"] = {"train": str(pair_file), "validation": 0.2, "allow": ["leakage.near"]}
+    train(recipe(tiny_encoder, pair_file, tmp_path / "whole", **values))
     with pytest.raises(Interrupted):
-        cut = recipe(tiny_encoder, rows, tmp_path / "cut", **values)
+        cut = recipe(tiny_encoder, pair_file, tmp_path / "cut", **values)
         train(cut, StopAfter(tmp_path / "cut", 3))
     pipeline.resume(tmp_path / "cut")
     losses = [
@@ -155,6 +164,8 @@ def test_the_finished_model_scores_as_the_trained_one_and_a_stopped_run_ends_lik
         for name in ("whole", "cut")
     ]
     assert losses[0] == losses[1]
+    weights = [sha256_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize("kind", ["pairs", "scored"])
