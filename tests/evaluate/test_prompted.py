@@ -149,6 +149,11 @@ def test_an_assistant_is_measured_against_its_base_with_examples(
     train(made)
     found = pipeline.evaluate_model(str(tmp_path / "run"), few_shot=1, device="cpu")
     assert set(found.baselines) == set(found.comparison) == {"base", "base_few_shot"}
+    itself = pipeline.evaluate_model(
+        str(tiny_decoder), str(instruction_file), few_shot=1, num_samples=2, device="cpu",
+        train_source=str(instruction_file),
+    )  # fmt: skip
+    assert set(itself.baselines) == {"base_few_shot"}
     with pytest.raises(ConfigError, match="leave out --no-baselines"):
         pipeline.evaluate_model(str(tmp_path / "run"), few_shot=1, with_baselines=False)
     with pytest.raises(ConfigError, match="these are not known: --train-data"):

@@ -34,7 +34,7 @@ _SECONDS = 120
 _TOKENS = 1024
 """Longest reply; models that reason aloud need some."""
 _MOST_UNCLEAR = 0.5
-"""Share of replies without a choice from which a judge is refused, after ten replies."""
+"""Above this share of replies without a choice a judge is refused, from ten replies on."""
 _ASK = (
     "You compare two answers to the same request. Judge how helpful, correct and fitting each is; "
     "length and order do not count. End your reply with one line that is only one character: 1 "

@@ -30,6 +30,8 @@ MOST_LABELS = 20
 """More labels are not asked: each row costs as many passes as there are labels."""
 _LONGEST = 2048
 """Longest prompt with its examples, in tokens; the examples least like the row are left out."""
+_AT_ONCE = 8
+"""Prompts in one pass, where rows of labels alone would be in passes of 64."""
 
 
 def check_few_shot(
@@ -107,7 +109,7 @@ def label_answers(
         examples,
         Task.INSTRUCTION,
         pad_id=int(base.tokenizer.pad_token_id),
-        batch_size=work.batch_size,
+        batch_size=min(work.batch_size, _AT_ONCE),
         progress=row_counter(work.progress, what, len(examples)),
     )
     assert found.losses is not None

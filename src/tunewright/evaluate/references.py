@@ -67,9 +67,11 @@ def add_baselines(
     test = Dataset(work.dataset.task, tuple(work.records), work.dataset.name)
     others: dict[str, Answers] = {}
     if not work.dataset.task.has_new_head:
-        if base and Path(base).expanduser() != Path(found.model).expanduser():
+        is_tuned = Path(base).expanduser() != Path(found.model).expanduser()
+        if base and (is_tuned or few_shot):
             finished = load_finished(base, work.dataset.task, device=device)
-            others["base"] = work.answers(finished, names, "Scoring the base")
+            if is_tuned:
+                others["base"] = work.answers(finished, names, "Scoring the base")
             if few_shot and train is not None:
                 shown = shown_work(work, finished, NearestRows(train, few_shot))
                 others[FEW_SHOT] = shown.answers(finished, names, f"The base, {few_shot} examples")
@@ -86,10 +88,10 @@ def add_baselines(
         )
     else:
         others |= _trained_baselines(work, train, test, base, device)
-    if asks_labels(work.dataset.task, base, answers.classes):
+    if train is not None and asks_labels(work.dataset.task, base, answers.classes):
         finished = load_finished(base, Task.INSTRUCTION, device=device)
         others[ZERO_SHOT] = label_answers(work, finished, answers.classes)
-        if few_shot and train is not None:
+        if few_shot:
             near = NearestRows(train, few_shot)
             others[FEW_SHOT] = label_answers(work, finished, answers.classes, near)
     for name, other in others.items():
