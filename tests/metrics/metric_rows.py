@@ -39,6 +39,13 @@ def random_rows(name: str, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
         return side[0], [r if rng.random() < 0.3 else p for r, p in zip(*side, strict=True)]
     if needs == "passes":
         return [True] * n, (rng.random(n) < 0.7).tolist()
+    if needs == "answers":
+        words = np.array(["one", "two", "three"])
+        right = [[" ".join(rng.choice(words, 2))] if rng.random() < 0.8 else [] for _ in range(n)]
+        said = ["" if rng.random() < 0.2 else " ".join(rng.choice(words, 2)) for _ in range(n)]
+        return right, said
+    if needs == "ranks":
+        return [20] * n, rng.integers(1, 13, n).tolist()
     if needs == "similarities":
         return [1.0] * n, rng.uniform(0.3, 1.0, n)
     sizes = rng.integers(5, 50, n)
