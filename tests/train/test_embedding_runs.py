@@ -347,7 +347,10 @@ def test_what_cannot_be_done_with_pairs_is_refused(
         prepared(rows=sentiment, temperature=0.1)
     for words, message in (
         (["data", "few-shot", str(pair_file)], "no answer to show"),
-        (["data", "label", str(pair_file), "--output", str(tmp_path / "l.jsonl")], "pairs of text"),
+        (
+            ["data", "label", str(pair_file), "--output", str(tmp_path / "l.jsonl")],
+            "one label a row",
+        ),
     ):
         assert run(words) == 2
         assert message in " ".join(capsys.readouterr().err.split())
