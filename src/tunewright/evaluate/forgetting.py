@@ -102,7 +102,7 @@ def measure_forgetting(
     require_tuned_text(finished, model, before)
     task, before = finished.settings.task, before or finished.settings.base
     after_said = _ask(finished, probes, batch_size, progress, "after")
-    base = load_finished(before, task, device=device)
+    base = load_finished(before, task, device=device, dtype=finished.model.dtype)
     before_said = _ask(base, probes, batch_size, progress, "before")
     notes = []
     found = [_grammar(probes, before_said, after_said), _text(probes, before_said, after_said)]

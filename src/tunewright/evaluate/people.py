@@ -122,7 +122,9 @@ def make_answers(
         )
     said = []
     for name, loaded in ((model, finished), (against, None)):
-        ready = loaded or load_finished(name, dataset.task, device=device)
+        ready = loaded or load_finished(
+            name, dataset.task, device=device, dtype=finished.model.dtype
+        )
         renderer = ready.settings.renderer(ready.tokenizer)
         done = 0
 

@@ -46,6 +46,8 @@ from tunewright.models.rank_pairs import tfidf_pairs
 from tunewright.models.tag_baselines import majority_tag, tag_dictionary
 
 if TYPE_CHECKING:
+    import torch
+
     from tunewright.evaluate.run import Evaluation
 
 
@@ -58,18 +60,20 @@ def add_baselines(
     base: str,
     device: str,
     few_shot: int = 0,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Measure the base and the baselines on the same rows, and compare with each.
 
     Args:
         few_shot: training rows that the base is shown before each row, besides being asked without.
+        dtype: of the base's weights: that of the model, or rounding would be compared too.
     """
     test = Dataset(work.dataset.task, tuple(work.records), work.dataset.name)
     others: dict[str, Answers] = {}
     if not work.dataset.task.has_new_head:
         is_tuned = Path(base).expanduser() != Path(found.model).expanduser()
         if base and (is_tuned or few_shot):
-            finished = load_finished(base, work.dataset.task, device=device)
+            finished = load_finished(base, work.dataset.task, device=device, dtype=dtype)
             if is_tuned:
                 others["base"] = work.answers(finished, names, "Scoring the base")
             if few_shot and train is not None:
@@ -89,7 +93,7 @@ def add_baselines(
     else:
         others |= _trained_baselines(work, train, test, base, device)
     if train is not None and asks_labels(work.dataset.task, base, answers.classes):
-        finished = load_finished(base, Task.INSTRUCTION, device=device)
+        finished = load_finished(base, Task.INSTRUCTION, device=device, dtype=dtype)
         others[ZERO_SHOT] = label_answers(work, finished, answers.classes)
         if few_shot:
             near = NearestRows(train, few_shot)

@@ -205,7 +205,10 @@ def evaluate(
     if against is not None:
         add_previous(found, work, names, answers, against, device)
     if with_baselines:
-        add_baselines(found, work, names, answers, train, settings.base, device, few_shot)
+        add_baselines(
+            found, work, names, answers, train, settings.base, device, few_shot,
+            finished.model.dtype,
+        )  # fmt: skip
     _add_errors(found, work, answers, train)
     _add_slices(found, work, names, answers, slices)
     if probes is not None:

@@ -231,7 +231,12 @@ class Finished:
 
 
 def load_finished(
-    name: str, task: Task | None = None, *, device: str = "auto", max_length: int | None = None
+    name: str,
+    task: Task | None = None,
+    *,
+    device: str = "auto",
+    max_length: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Finished:
     """Load a finished run, a plain transformers model or a PEFT adapter, ready to predict.
 
@@ -240,6 +245,7 @@ def load_finished(
         task: needed only where the folder does not say it and its head does not either.
         device: `auto`, `cpu`, `cuda` or `mps`.
         max_length: overrides what the folder says.
+        dtype: of the weights. Default: that of the file, and of an adapter's training.
 
     Raises:
         ModelError: no such model, or it does not fit the task.
@@ -263,7 +269,7 @@ def load_finished(
         base = inspect_model(model_folder(facts.base))
         import torch
 
-        dtype = getattr(torch, adapter_dtype(folder))
+        dtype = dtype or getattr(torch, adapter_dtype(folder))
         inner = load_base(
             base,
             settings.task,
@@ -276,7 +282,7 @@ def load_finished(
             model = PeftModel.from_pretrained(inner, folder)
         speed_up_lora(model)
     else:
-        options = {"dtype": "auto", "use_safetensors": True, "attn_implementation": "sdpa"}
+        options = {"dtype": dtype or "auto", "use_safetensors": True, "attn_implementation": "sdpa"}
         model = _from_pretrained(auto, folder, options)
     if settings.quantization is None:
         model.to(pick_device(device))
