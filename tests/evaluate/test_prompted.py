@@ -119,6 +119,19 @@ def test_examples_that_do_not_fit_are_left_out_and_the_answer_stays_whole(
     assert len(texts) == 3
 
 
+def test_examples_stand_behind_the_system_message_of_the_run(tiny_decoder: Path) -> None:
+    base = load_finished(str(tiny_decoder), Task.INSTRUCTION, device="cpu")
+    rows, known = asked(24).select(range(2)), asked(24).select(range(3, 24))
+    renderer = Renderer(base.tokenizer, Task.INSTRUCTION, 120, "chat", system="Be brief.")
+    work = Work(rows, renderer.render(rows).examples, renderer, 2, 8, None)
+    shown = shown_work(work, base, NearestRows(known, 1))
+    for one, ours in zip(shown.examples, work.examples, strict=True):
+        text = base.tokenizer.decode(one.input_ids)
+        assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user")
+        assert text.count("Be brief.") == 1 and text.count("<|im_start|>user") == 2
+        assert one.trained_ids == ours.trained_ids
+
+
 def test_a_decoder_that_classifies_is_measured_against_its_base_asked_in_words(
     tiny_decoder: Path, sentiment_file: Path, tmp_path: Path, capsys: Any
 ) -> None:

@@ -151,7 +151,9 @@ def shown_work(work: Work, base: Finished, near: NearestRows) -> Work:
     """
     tuned = work.renderer
     longest = max(tuned.max_length, min(_LONGEST, base.facts.max_length))
-    renderer = Renderer(base.tokenizer, Task.INSTRUCTION, longest, tuned.template)
+    renderer = Renderer(
+        base.tokenizer, Task.INSTRUCTION, longest, tuned.template, system=tuned.system
+    )
     records: list[Record] = list(work.dataset.records)
     examples: list[Example] = []
     for row, ours in rows_of(work).items():
