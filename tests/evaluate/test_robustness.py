@@ -154,7 +154,7 @@ def test_only_the_prompt_changes_and_the_loss_is_of_the_same_answer(tiny_decoder
 
 
 def test_rows_that_ask_nothing_are_refused() -> None:
-    for task in (Task.TEXT, Task.TOKEN_CLASSIFICATION):
+    for task in (Task.TEXT, Task.TOKEN_CLASSIFICATION, Task.QUESTION_ANSWERING, Task.EMBEDDING):
         with pytest.raises(ConfigError, match="--robustness changes what a row asks"):
             require_changeable(task)
 

@@ -321,25 +321,11 @@ def _sentence(name: str, probe: dict[str, Any]) -> str:
     if probe["status"] == "none":
         return (
             f"{name}: {metric} {before} before, {after} after: {end}; this probe could show "
-            f"{_amount(probe, test['detectable'])})."
+            f"{wording.amount(get_metric(probe['metric']).unit, test['detectable'])})."
         )
     return f"{name}: {metric} {before} before, {after} after: {end}, {wording.p_value(test['p'])})."
 
 
 def said_change(probe: dict[str, Any]) -> str:
     """The 95 % interval of what changed, in points, per cent of a perplexity, or as it is."""
-    test = probe["comparison"]
-    if test["low"] is None or test["high"] is None:
-        return "no interval from one row"
-    low, high = (_amount(probe, test[end], signed=True) for end in ("low", "high"))
-    return f"95 % interval of the change {low} to {high}"
-
-
-def _amount(probe: dict[str, Any], value: float, signed: bool = False) -> str:
-    sign = "" if not signed else "+" if value > 0 else wording.MINUS if value < 0 else "±"
-    if probe["metric"] == "perplexity":
-        # Differences of log-perplexities; 1 - exp is what a perplexity loses.
-        return f"{sign}{abs(np.expm1(value)) * 100:.1f} %"
-    if probe["metric"] == "accuracy":
-        return f"{sign}{abs(value) * 100:.1f} points"
-    return f"{sign}{wording.number(abs(value))}"
+    return wording.interval_of_change(get_metric(probe["metric"]).unit, probe["comparison"])

@@ -23,7 +23,7 @@ from tunewright.config.task import Task
 from tunewright.data.labelling import LineFile
 from tunewright.data.records import Dataset
 from tunewright.errors import ArtifactError, ConfigError, DataError
-from tunewright.evaluate.answers import Progress
+from tunewright.evaluate.answers import Progress, row_counter
 from tunewright.metrics import estimate
 from tunewright.metrics.agreement import cohen_kappa, krippendorff_alpha
 from tunewright.metrics.intervals import finite_or_none
@@ -126,14 +126,6 @@ def make_answers(
             name, dataset.task, device=device, dtype=finished.model.dtype
         )
         renderer = ready.settings.renderer(ready.tokenizer)
-        done = 0
-
-        def step(rows: int, name: str = name) -> None:
-            nonlocal done
-            done += rows
-            if progress is not None:
-                progress(f"Answers of {name}", done, len(dataset))
-
         said.append(
             generate(
                 ready.model,
@@ -142,7 +134,7 @@ def make_answers(
                 renderer.stop_ids(),
                 max_new_tokens=max_new_tokens,
                 batch_size=batch_size,
-                progress=step,
+                progress=row_counter(progress, f"Answers of {name}", len(dataset)),
             )
         )
     found = [

@@ -76,7 +76,8 @@ def changes(
         return None
     records = work.records
     broken = [i for i, (a, b) in enumerate(zip(ours, earlier, strict=True)) if b and not a]
-    said, said_before = (list(_said(work, a)) for a in (answers, before))
+    said, said_before = (list(said_answers(work, a)) for a in (answers, before))
+    expected = expected_answers(work)
     return {
         "fixed": sum(a and not b for a, b in zip(ours, earlier, strict=True)),
         "broken": len(broken),
@@ -86,9 +87,9 @@ def changes(
             {
                 "row": records[i].row,
                 "text": records[i].text if answers.pairs else records[i].plain_text,
-                "expected": _listed(_expected(work)[i]),
-                "before": _listed(said_before[i]),
-                "now": _listed(said[i]),
+                "expected": listed(expected[i]),
+                "before": listed(said_before[i]),
+                "now": listed(said[i]),
             }
             for i in broken[:_SHOWN]
         ],
@@ -118,13 +119,15 @@ def right_rows(work: Work, answers: Answers, names: Sequence[str]) -> list[bool]
     return [bool(right_U[unit]) for unit in sufficient.unit]
 
 
-def _said(work: Work, answers: Answers) -> Sequence[Any]:
+def said_answers(work: Work, answers: Answers) -> Sequence[Any]:
+    """What the model said of each row."""
     if answers.pairs is not None:
         return [work.records[i].text_pair for i in answers.pairs.nearest]
     return answers.texts if work.dataset.task.is_generative else answers.predictions
 
 
-def _expected(work: Work) -> list[Any]:
+def expected_answers(work: Work) -> list[Any]:
+    """What is right for each row."""
     if work.dataset.task.is_generative:
         return [r.messages[-1].content if r.messages else r.text for r in work.records]
     if work.dataset.task is Task.EMBEDDING:
@@ -134,5 +137,6 @@ def _expected(work: Work) -> list[Any]:
     return [record.label for record in work.records]
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
+    """A set of labels as a list, anything else as it is."""
     return list(value) if isinstance(value, tuple) else value

@@ -16,11 +16,10 @@ from typing import Any
 
 from tunewright.config.task import Task
 from tunewright.data.augment import NEGATIONS, change_text, is_protected, with_changed_text
-from tunewright.data.records import Record
 from tunewright.errors import ConfigError
 from tunewright.evaluate import wording
 from tunewright.evaluate.answers import Answers, Work
-from tunewright.evaluate.previous import paired, right_rows
+from tunewright.evaluate.previous import expected_answers, listed, paired, right_rows, said_answers
 from tunewright.evaluate.reworded import reworded
 from tunewright.evaluate.worst_errors import asked
 from tunewright.metrics import compare, correct, estimate, get_metric
@@ -41,6 +40,14 @@ _AUXILIARY = re.compile(
 _NEGATED = re.compile(r"\b(\w+?)(?:n['\u2019]t|(?<=can)not)\b|\s*\b(?:not|never)\b", re.IGNORECASE)
 _WHOLE = {"ca": "can", "wo": "will", "sha": "shall", "ai": "is"}
 """What is left of a word without its n't, where that is no word."""
+
+_UNCHANGEABLE = {
+    Task.TEXT: "ask nothing",
+    Task.TOKEN_CLASSIFICATION: "have a tag for each word as it is written",
+    Task.QUESTION_ANSWERING: "are answered in the words of their text",
+    Task.EMBEDDING: "are two texts, of which neither is asked",
+}
+"""Why no other words can be taken."""
 
 Change = Callable[[str, random.Random], str]
 
@@ -99,10 +106,9 @@ def require_changeable(task: Task) -> None:
     """Refuse rows of which robustness cannot be measured.
 
     Raises:
-        ConfigError: the rows ask nothing, or their words have tags.
+        ConfigError: the rows ask nothing, or what they ask for is in their own words.
     """
-    if task in (Task.TEXT, Task.TOKEN_CLASSIFICATION):
-        why = "ask nothing" if task is Task.TEXT else "have a tag for each word as it is written"
+    if (why := _UNCHANGEABLE.get(task)) is not None:
         raise ConfigError(
             f"--robustness changes what a row asks; rows of task {task.value!r} {why}. It is there "
             "for labels, numbers and instructions."
@@ -202,30 +208,27 @@ def _flips(
     return {
         "broken": len(broken),
         "fixed": sum(n and not b for b, n in zip(before, now, strict=True)),
-        "examples": [_example(work, changed, answers, there, i) for i in broken[:_SHOWN]],
+        "examples": _examples(work, changed, answers, there, broken),
     }
 
 
-def _example(work: Work, changed: Work, answers: Answers, there: Answers, i: int) -> dict[str, Any]:
-    record = work.records[i]
-    said, now = (a.texts if work.dataset.task.is_generative else a.predictions
-                 for a in (answers, there))  # fmt: skip
-    return {
-        "row": record.row,
-        "text": asked(record)[:_TEXT],
-        "changed": asked(changed.records[i])[:_TEXT],
-        "expected": _listed(_expected(record)),
-        "before": _listed(said[i]),
-        "now": _listed(now[i]),
-    }
-
-
-def _expected(record: Record) -> Any:
-    return record.messages[-1].content if record.messages else record.label
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _examples(
+    work: Work, changed: Work, answers: Answers, there: Answers, places: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The first few of these rows, as they were and as they are asked and answered now."""
+    expected = expected_answers(work)
+    said, now = (said_answers(work, a) for a in (answers, there))
+    return [
+        {
+            "row": work.records[i].row,
+            "text": asked(work.records[i])[:_TEXT],
+            "changed": asked(changed.records[i])[:_TEXT],
+            "expected": listed(expected[i]),
+            "before": listed(said[i]),
+            "now": listed(now[i]),
+        }
+        for i in places[:_SHOWN]
+    ]
 
 
 def _negation_probe(
@@ -242,7 +245,7 @@ def _negation_probe(
     return {
         "rows": len(rows),
         "moved": share.to_dict(),
-        "examples": [_example(work, changed, answers, there, i) for i in kept[:_SHOWN]],
+        "examples": _examples(work, changed, answers, there, kept),
     }
 
 
@@ -254,10 +257,7 @@ def _status(difference: float | None, p: float, better: str) -> str:
 
 def said_change(metric: str, test: Mapping[str, Any]) -> str:
     """The 95 % interval of what changed, in points, per cent of a perplexity, or as it is."""
-    if test["low"] is None or test["high"] is None:
-        return "no interval from one row"
-    low, high = (wording.signed_amount(get_metric(metric).unit, test[e]) for e in ("low", "high"))
-    return f"95 % interval of the change {low} to {high}"
+    return wording.interval_of_change(get_metric(metric).unit, test)
 
 
 def _verdict(found: Mapping[str, Any]) -> list[str]:

@@ -132,15 +132,25 @@ def change(metric: str, value: float, reference: float, better: str) -> str:
     return f"{'+' if share > 0 else MINUS if share < 0 else '±'}{abs(share):.0f} %"
 
 
-def signed_amount(unit: str, amount: float) -> str:
-    """A difference by the unit of its metric: points of a share, per cent of a ratio, whose
-    logarithm the difference is of, or as it is."""
-    sign = "+" if amount > 0 else MINUS if amount < 0 else "±"
+def amount(unit: str, difference: float) -> str:
+    """A difference without its sign, by the unit of its metric: points of a share, per cent of a
+    ratio, whose logarithm the difference is of, or as it is."""
     if unit == "share":
-        return f"{sign}{abs(amount) * 100:.1f} points"
+        return f"{abs(difference) * 100:.1f} points"
     if unit == "ratio":
-        return f"{sign}{abs(math.expm1(amount)) * 100:.1f} %"
-    return f"{sign}{number(abs(amount))}"
+        return f"{abs(math.expm1(difference)) * 100:.1f} %"
+    return number(abs(difference))
+
+
+def interval_of_change(unit: str, test: Mapping[str, Any]) -> str:
+    """The 95 % interval of a paired test's difference, in the unit of its metric."""
+    if test["low"] is None or test["high"] is None:
+        return "no interval from one row"
+    low, high = (
+        f"{'+' if end > 0 else MINUS if end < 0 else '±'}{amount(unit, end)}"
+        for end in (test["low"], test["high"])
+    )
+    return f"95 % interval of the change {low} to {high}"
 
 
 def distance(metric: str, value: float, reference: float, better: str) -> str:

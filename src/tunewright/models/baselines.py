@@ -21,7 +21,6 @@ from tunewright.data.records import Dataset, Record
 from tunewright.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    import torch
     from sklearn.linear_model import LogisticRegression
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -321,40 +320,17 @@ class _Encoder:
         return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)
 
     def _embed(self, texts: Sequence[str]) -> Floats:
-        """Embeddings [n x d] of length 1, batched by length."""
-        import torch
+        """Embeddings [n x d] of length 1."""
+        from tunewright.models.embed_texts import EmbeddingForward, embed_texts
 
-        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        order = sorted(range(len(texts)), key=lambda i: lengths[i])
-        fill = dict.fromkeys(encoded, 0) | {"input_ids": int(self._tokenizer.pad_token_id)}
-        found = np.zeros((len(texts), self._model.config.hidden_size))
-        with torch.inference_mode():
-            for start in range(0, len(order), self._batch_size):
-                rows = order[start : start + self._batch_size]
-                longest = max(lengths[i] for i in rows)
-                batch = {
-                    key: torch.tensor(
-                        [_padded(values[i], longest, fill[key]) for i in rows],
-                        device=self._model.device,
-                    )
-                    for key, values in encoded.items()
-                }
-                found[rows] = _mean_pooled(self._model, batch).double().cpu().numpy()
-        return found
-
-
-def _padded(ids: list[int], length: int, fill: int) -> list[int]:
-    return ids + [fill] * (length - len(ids))
-
-
-def _mean_pooled(model: PreTrainedModel, batch: Any) -> torch.Tensor:
-    import torch
-
-    hidden_BTD = model(**batch).last_hidden_state.float()
-    mask_BT1 = batch["attention_mask"][:, :, None].float()
-    mean_BD = (hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
-    return torch.nn.functional.normalize(mean_BD, dim=1)
+        encoded: Any = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
+        vectors_BD = embed_texts(
+            EmbeddingForward(self._model),
+            encoded["input_ids"],
+            pad_id=int(self._tokenizer.pad_token_id),
+            batch_size=self._batch_size,
+        )
+        return vectors_BD.double().numpy()
 
 
 def load_encoder(folder: Path, device: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:

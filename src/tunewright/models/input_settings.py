@@ -24,9 +24,11 @@ TASK_FILE = "tunewright.json"
 so that using the model needs no flags."""
 
 
-HEADS = ("lm_head", "score", "classifier", "pooler", "pre_classifier", "classification_head",
-         "qa_outputs")  # fmt: skip
-"""Names that transformers gives to heads; they are trained or tied, and never quantized."""
+NEW_HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head",
+             "qa_outputs")  # fmt: skip
+"""Names that transformers gives to newly made heads."""
+HEADS = ("lm_head", *NEW_HEADS)
+"""Heads are trained or tied, and never quantized."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tunewright.data.token_store import targets_of
 from tunewright.errors import ArtifactError
 from tunewright.metrics import get_metric
 from tunewright.models.adapters import apply_method
-from tunewright.models.input_settings import write_settings
+from tunewright.models.input_settings import NEW_HEADS, write_settings
 from tunewright.models.load import limit_threads, load_base, pick_device
 from tunewright.models.pissa import as_plain_lora, initial_factors
 from tunewright.train.checkpoint import LoopState, save_checkpoint
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 PROMPT_ENCODER = "prompt_encoder.safetensors"
 """In a checkpoint of P-tuning: the network that makes the vectors. An adapter has the vectors."""
-HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head",
-         "qa_outputs")  # fmt: skip
-"""Names that transformers gives to newly made heads."""
 
 
 def build_job(prepared: Prepared, folder: Path) -> Job:
@@ -145,7 +142,7 @@ def _optimizer(model: Any, recipe: Recipe) -> MasterAdamW:
         recipe.learning_rate,
         recipe.weight_decay,
         recipe.head_learning_rate,
-        HEADS,
+        NEW_HEADS,
         rate_shares(model, recipe),
         hidden_matrices(model, recipe),
     )

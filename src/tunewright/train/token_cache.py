@@ -210,7 +210,6 @@ def _how(renderer: Renderer) -> dict[str, Any]:
         "tokenizer": hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest(),
         "settings": settings,
         "source_prefix": renderer.pairs.prefix if renderer.pairs is not None else "",
-        "system": renderer.system,
     }
 
 
