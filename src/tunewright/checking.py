@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def check(
     max_length: int | None = None,
     wrong_labels: bool = False,
     words: str | Path | None = None,
+    toxicity: str | None = None,
+    toxic_labels: Sequence[str] = (),
 ) -> Audit:
     """Audit a data set: everything in it that would spoil a model.
 
@@ -56,13 +59,20 @@ def check(
         max_length: of `model`; default: what it takes at most.
         wrong_labels: also rank training labels that look wrong.
         words: text file with one word or phrase a line: also count rows that hold one of them.
+        toxicity: a finished classifier, by folder or hub id: also find the rows it calls toxic.
+        toxic_labels: its labels that mean toxic. Default: those whose names say so.
     """
     listed = read_words(words) if words is not None else ()
     splits = source
     if not isinstance(splits, Splits):
         splits = read_data(splits, task=task, columns=columns)
+    options: dict[str, Any] = {"wrong_labels": wrong_labels, "words": listed}
+    if toxicity is not None:
+        from tunewright.models.toxic_rows import toxic_rows
+
+        options["further"] = [partial(toxic_rows, model=toxicity, wanted=toxic_labels)]
     if model is None:
-        return audit(splits, wrong_labels=wrong_labels, words=listed)
+        return audit(splits, **options)
     facts = inspect_model(model_folder(model))
     tokenizer = load_tokenizer(facts.folder)
     check_task(facts, splits.task)
@@ -72,8 +82,7 @@ def check(
         max_length=max_length or facts.max_length,
         template=pick_template("auto", tokenizer, splits.task, facts.kind),
         parameters=facts.parameters,
-        wrong_labels=wrong_labels,
-        words=listed,
+        **options,
     )
 
 

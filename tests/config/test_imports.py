@@ -118,6 +118,12 @@ def test_llama_factory_is_taken_over_key_by_key(folder):
     }
 
 
+def test_the_default_system_message_of_llama_factory_is_taken_over(folder):
+    found = factory(default_system="Answer in one sentence.")
+    assert found.recipe["data"]["system"] == "Answer in one sentence."
+    assert found.taken["default_system"] == "data.system"
+
+
 def test_data_sets_of_llama_factory_become_sources(folder):
     asked = factory(dataset="asked")
     assert asked.recipe["data"]["train"] == "org/asked:en"

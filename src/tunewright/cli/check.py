@@ -38,6 +38,14 @@ def check(
         str | None,
         typer.Option(metavar="FILE", help="Count rows with a word of this list, one a line."),
     ] = None,
+    toxicity: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Find rows that this classifier calls toxic."),
+    ] = None,
+    toxic_label: Annotated[
+        list[str] | None,
+        typer.Option(help="Its label that means toxic. May be repeated. Default: by their names."),
+    ] = None,
     fix: Annotated[
         str | None,
         typer.Option(metavar="OUT", help="Write a cleaned copy into this new folder."),
@@ -63,11 +71,12 @@ def check(
     from tunewright.config.source_name import shown
     from tunewright.data.fixes import require_new
 
-    _require_fitting(model, max_length, show_tokens, fix, mask)
+    _require_fitting(model, max_length, show_tokens, toxicity, toxic_label, fix, mask)
     if fix is not None:
         require_new(Path(fix))
     console = make_console(quiet=as_json)
     options: dict[str, Any] = {"model": model, "max_length": max_length, "words": words}
+    options |= {"toxicity": toxicity, "toxic_labels": toxic_label or ()}
     with console.status("Reading the data"):
         splits = checking.read_data(data, task=task, columns=column_mapping(column))
         audit = checking.check(splits, wrong_labels=wrong_labels, **options)
@@ -111,6 +120,8 @@ def _require_fitting(
     model: str | None,
     max_length: int | None,
     show_tokens: int | None,
+    toxicity: str | None,
+    toxic_labels: list[str] | None,
     fix: str | None,
     mask: bool,
 ) -> None:
@@ -120,6 +131,8 @@ def _require_fitting(
         faults.append("--show-tokens needs --model: tokens are those of a model.")
     if model is None and max_length is not None:
         faults.append("--max-length needs --model: it counts the tokens of a model.")
+    if toxic_labels and toxicity is None:
+        faults.append("--toxic-label needs --toxicity: it names a label of that classifier.")
     if mask and fix is None:
         faults.append("--mask needs --fix OUT: the source itself is never changed.")
     if faults:
