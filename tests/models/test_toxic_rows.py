@@ -30,7 +30,7 @@ def classifier(base: Path, folder: Path, names: dict[int, str], problem: str) ->
         base, id2label=names, problem_type=problem
     )
     with torch.no_grad():
-        model.classifier.weight.mul_(300)
+        model.classifier.weight.mul_(30_000)
         rows = [row["text"] for row in sentiment_rows()]
         inputs = tokenizer(rows, return_tensors="pt", padding=True)
         logits = model.eval()(**inputs).logits
