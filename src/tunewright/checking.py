@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.data.audit import Audit, audit
-from tunewright.data.clean import SAFE
 from tunewright.data.finding import counted
+from tunewright.data.fix_options import ASKED, SAFE, require_known
 from tunewright.data.fixes import Fixed, write_fixed
 from tunewright.data.layout import pick_template
 from tunewright.data.records import Splits
@@ -112,7 +112,15 @@ def show_tokens(
     return token_rows(splits, tokenizer, template, max_length or facts.max_length, rows)
 
 
-def fix(source: str, splits: Splits, folder: str | Path, *, mask: bool = False) -> Fixed:
+def fix(
+    source: str,
+    splits: Splits,
+    folder: str | Path,
+    *,
+    mask: bool = False,
+    also: Sequence[str] = (),
+    found: Audit | None = None,
+) -> Fixed:
     """Write a cleaned copy of a data set; see `tunewright.data.fixes.write_fixed`.
 
     Args:
@@ -120,14 +128,18 @@ def fix(source: str, splits: Splits, folder: str | Path, *, mask: bool = False) 
         splits: from `read_data`.
         folder: new, and not within the source.
         mask: also mask personal data and secrets.
+        also: further fixes by id, of `tunewright.data.fix_options.ASKED`.
+        found: the audit of `splits`. Fixes of what a person has to look at take the rows from it.
     """
+    require_known(also, ASKED)
     target, origin = Path(folder).expanduser(), Path(source).expanduser()
     if origin.is_dir() and origin.resolve() in target.resolve().parents:
         raise ArtifactError(
             f"{target} is within {origin}, which would then hold its own copy. Give a folder "
             "outside it to --fix."
         )
-    return write_fixed(splits, target, mask=mask)
+    findings = found.findings if found is not None else ()
+    return write_fixed(splits, target, mask=mask, also=also, found=findings)
 
 
 def data_card(found: Audit, name: str, path: str | Path) -> Path:
