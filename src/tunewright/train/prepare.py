@@ -41,6 +41,7 @@ from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.layers import layer_count
 from tunewright.models.load import check_task, load_tokenizer, pick_device
 from tunewright.plan.generation import answer_metrics, asks_for_answers, choose_generation
+from tunewright.plan.setfit import check_labels_left, check_setfit
 from tunewright.plan.settings import choose_settings, measure_machine
 from tunewright.train.generated_scores import (
     GeneratedScores,
@@ -144,6 +145,8 @@ def prepare(
     splits = _sampled(splits, recipe)
     task = splits.task
     check_task(facts, task)
+    if recipe.method is FineTuningMethod.SETFIT:
+        check_setfit(facts, splits.train)
     _check_data(splits)
     labels = splits.train.labels
     trained, told = _trained_rows(splits.train, recipe)
@@ -175,6 +178,8 @@ def prepare(
     _check_metric(chosen.recipe, splits.train)
     check_method(facts, chosen.recipe)
     rendered = fitted(renderer, trained, train, truncation)
+    if chosen.recipe.method is FineTuningMethod.SETFIT:
+        check_labels_left(rendered.examples, labels)
     if chosen.recipe.unfreeze_steps is not None:
         steps = planned_steps(chosen.recipe, len(rendered.examples))
         check_unfreezing(chosen.recipe, layer_count(facts), steps, task)

@@ -14,9 +14,10 @@ from tunewright.data.records import Dataset
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.embed_texts import EmbeddingForward
 from tunewright.models.find_answers import SpanForward, find_answers
-from tunewright.models.forward import Forward, TagForward
+from tunewright.models.forward import Forward, LabelForward, TagForward
 from tunewright.models.predict import predict
 from tunewright.models.rank_pairs import answer_pairs, pair_metrics
+from tunewright.models.setfit import SetFitForward
 from tunewright.models.tag_words import tag_words
 
 
@@ -47,6 +48,9 @@ def validation_scores(
         The task's metrics by name, and `loss` in nats: a token for generative tasks, a word for
         tags, a window for questions, a row for the others (mean squared error for regression).
     """
+    if isinstance(forward, SetFitForward):
+        forward.fit_head()
+        forward = LabelForward(forward.model, "single_label_classification")
     if isinstance(forward, EmbeddingForward):
         return _pair_scores(forward, examples, pad_id, batch_size)
     if isinstance(forward, SpanForward):

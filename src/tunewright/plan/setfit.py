@@ -1,0 +1,82 @@
+"""What SetFit takes, and how many pairs it makes of how many rows.
+
+This module knows rules. It does not know how pairs are made or learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tunewright.config.task import Task
+from tunewright.errors import ConfigError, DataError
+from tunewright.models.pooling_layer import check_pooling
+
+if TYPE_CHECKING:
+    from tunewright.data.example import Example
+    from tunewright.data.records import Dataset
+    from tunewright.models.inspect import ModelFacts
+    from tunewright.plan.settings import Choices
+
+_PAIRS = 20
+"""Of each row, of either kind: that of the paper's code and of its figure 4, where more gain
+nothing."""
+_PAIRS_IN_ALL = 6000
+_BATCH = 64
+
+
+def check_setfit(facts: ModelFacts, train: Dataset) -> None:
+    """Refuse data and bases that SetFit does not take. Loads no weights.
+
+    Raises:
+        ConfigError: the task is another one.
+        DataError: rows have two texts.
+        ModelError: the base is of another architecture.
+    """
+    if train.task is not Task.CLASSIFICATION:
+        raise ConfigError(
+            f"method is 'setfit' and the task is {train.task.value!r}. Its pairs are of one label "
+            "or of two, which needs task: classification. Use method: full."
+        )
+    if any(record.text_pair is not None for record in train):
+        raise DataError(
+            f"method is 'setfit' and rows of {train.name or 'the data'} have two texts "
+            "(text_pair); it compares rows by one text each. Use method: full."
+        )
+    check_pooling(facts)
+
+
+def check_labels_left(rows: Sequence[Example], labels: Sequence[str]) -> None:
+    """Refuse rows among which a label is missing: the regression would know nothing of it.
+
+    Raises:
+        DataError: names the first one.
+    """
+    there = {example.target for example in rows}
+    missing = [label for i, label in enumerate(labels) if i not in there]
+    if missing:
+        raise DataError(
+            f"No training row with label {missing[0]!r} has at most max_length tokens, so that "
+            "method 'setfit' cannot learn it. Use data.truncation: cut, or raise max_length."
+        )
+
+
+def choose_pairs(choice: Choices, rows: int) -> None:
+    """Fill the keys of pairs: how many, how long, and in which steps.
+
+    Args:
+        choice: keys that are open are set.
+        rows: of training.
+    """
+    pairs = max(2, min(_PAIRS, _PAIRS_IN_ALL // (2 * rows)))
+    made = choice.set(
+        "pairs_per_row",
+        pairs,
+        f"{2 * pairs * rows:,} pairs of {rows:,} rows"
+        + (" (arXiv 2209.11055 takes 20)" if pairs == _PAIRS else ", about as many as fewer have"),
+    )
+    if choice.recipe.max_steps == -1:
+        choice.set("num_train_epochs", 1.0, f"each pair once; a row is in {4 * made} on average")
+    choice.set(
+        "per_device_train_batch_size", _BATCH, "pairs; a text that several have is run once a step"
+    )
