@@ -206,7 +206,7 @@ class Recipe(
 
     def contradictions(self) -> list[str]:
         """Options that exclude or miss one another."""
-        faults = self.data.augment.contradictions() if self.data.augment else []
+        faults = self.data.contradictions()
         for what, strategy, steps in (
             ("evaluation_strategy", self.evaluation_strategy, self.eval_steps),
             ("save_strategy", self.save_strategy, self.save_steps),

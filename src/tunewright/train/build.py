@@ -17,6 +17,7 @@ from tunewright.config.task import Task
 from tunewright.data.example import Example
 from tunewright.data.label_pairs import label_pairs
 from tunewright.data.render import Renderer
+from tunewright.data.task_prompts import mixed_names
 from tunewright.data.token_store import targets_of
 from tunewright.errors import ArtifactError
 from tunewright.metrics import get_metric
@@ -130,6 +131,9 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         unfreezing=make_unfreezing(model, recipe, task),
         save_finished=lambda target: _save_finished(forward, prepared, target, pissa),
         generation=prepared.generation,
+        mixed=mixed_names(
+            [prepared.splits.validation.records[e.row] for e in prepared.validation.examples]
+        ),
     )
     if isinstance(forward, EmbeddingForward):
         forward.contrasted = job.global_batch

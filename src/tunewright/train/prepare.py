@@ -23,6 +23,7 @@ from tunewright.data.balance import (
     said_of_balance,
     said_of_weights,
 )
+from tunewright.data.draw import Mixing
 from tunewright.data.example import Example, Rendered
 from tunewright.data.fitted_rows import block_lengths, fitted
 from tunewright.data.layout import pick_template
@@ -141,6 +142,7 @@ def prepare(
             columns=data.columns,
             seed=recipe.seed,
             time_column=data.time_column,
+            mixing=_mixing(recipe),
         )
     splits = _sampled(splits, recipe)
     task = splits.task
@@ -204,6 +206,14 @@ def prepare(
         weights,
         make_generated_scores(chosen.recipe, renderer, asked, room),
     )
+
+
+def _mixing(recipe: Recipe) -> Mixing | None:
+    """How many rows of each source are taken, where the recipe asks for proportions."""
+    data = recipe.data
+    if data.mixing_limit is None and data.mixing_temperature is None:
+        return None
+    return Mixing(data.mixing_limit, data.mixing_temperature or 1.0)
 
 
 def _quantization(recipe: Recipe) -> Quantization | None:
