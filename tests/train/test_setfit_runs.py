@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,30 @@ def test_what_setfit_does_not_take_is_refused(
             recipe(tiny_encoder, sentiment_file, tmp_path / "run", **{name: value})
     with pytest.raises(ConfigError, match="pairs_per_row has no effect with method 'full'"):
         recipe(tiny_encoder, sentiment_file, tmp_path / "run", method="full")
+
+
+def test_it_is_chosen_for_few_rows_a_label_and_an_encoder_of_sentences(
+    tiny_encoder: Path, write_rows: Any, tmp_path: Path
+) -> None:
+    rows = sentiment_rows(40)
+    few, more = write_rows("few.jsonl", rows[:32]), write_rows("more.jsonl", rows[:34])
+    sentences = tmp_path / "sentences"
+    shutil.copytree(tiny_encoder, sentences)
+    (sentences / "modules.json").write_text("[]")
+
+    def chosen(base: Path, file: Path, **values: Any) -> tuple[str, str]:
+        data = {"train": str(file), "validation": 0}
+        made = runs.recipe(base, file, tmp_path / "run", data=data, **values)
+        prepared = pipeline.prepare(made)
+        return str(prepared.recipe.method), prepared.reasons.get("method", "")
+
+    assert chosen(sentences, few) == (
+        "setfit",
+        "16 rows a label and an encoder of sentences: pairs of rows teach more than a new head can",
+    )
+    for base, file, values in (
+        (sentences, more, {}),
+        (tiny_encoder, few, {}),
+        (sentences, few, {"label_smoothing": 0.0}),
+    ):
+        assert chosen(base, file, **values)[0] == "full"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from tunewright.config.task import Task
 from tunewright.errors import ConfigError, DataError
-from tunewright.models.pooling_layer import check_pooling
+from tunewright.models.pooling_layer import POOLED, check_pooling
 
 if TYPE_CHECKING:
+    from tunewright.config.recipe import Recipe
     from tunewright.data.example import Example
     from tunewright.data.records import Dataset
     from tunewright.models.inspect import ModelFacts
@@ -23,6 +24,39 @@ _PAIRS = 20
 nothing."""
 _PAIRS_IN_ALL = 6000
 _BATCH = 64
+_FEW = 16
+"""Rows a label up to which it was measured to be better than full tuning (docs/setfit.md)."""
+_SENTENCES = "modules.json"
+"""What sentence-transformers writes beside an encoder whose vectors were learned to compare."""
+_REFUSED = (
+    "head_learning_rate",
+    "label_smoothing",
+    "focal_gamma",
+    "unfreeze_steps",
+    "layer_learning_rate_decay",
+)
+"""Keys that speak for another method."""
+
+
+def why_setfit(recipe: Recipe, facts: ModelFacts, train: Dataset) -> str | None:
+    """Why SetFit is the method of a recipe that leaves it open; None where it is not.
+
+    Args:
+        recipe: as the user wrote it.
+        facts: of the base.
+        train: the training rows.
+    """
+    if recipe.method is not None or train.task is not Task.CLASSIFICATION:
+        return None
+    labels = len(train.labels)
+    fits = facts.architecture in POOLED and (facts.folder / _SENTENCES).is_file()
+    asked = any(getattr(recipe, key) is not None for key in _REFUSED)
+    if len(train) > _FEW * labels or not fits or asked or _has_pairs(train):
+        return None
+    return (
+        f"{len(train) / labels:.0f} rows a label and an encoder of sentences: pairs of rows teach "
+        "more than a new head can"
+    )
 
 
 def check_setfit(facts: ModelFacts, train: Dataset) -> None:
@@ -38,12 +72,16 @@ def check_setfit(facts: ModelFacts, train: Dataset) -> None:
             f"method is 'setfit' and the task is {train.task.value!r}. Its pairs are of one label "
             "or of two, which needs task: classification. Use method: full."
         )
-    if any(record.text_pair is not None for record in train):
+    if _has_pairs(train):
         raise DataError(
             f"method is 'setfit' and rows of {train.name or 'the data'} have two texts "
             "(text_pair); it compares rows by one text each. Use method: full."
         )
     check_pooling(facts)
+
+
+def _has_pairs(train: Dataset) -> bool:
+    return any(record.text_pair is not None for record in train)
 
 
 def check_labels_left(rows: Sequence[Example], labels: Sequence[str]) -> None:

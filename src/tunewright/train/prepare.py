@@ -42,7 +42,7 @@ from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.layers import layer_count
 from tunewright.models.load import check_task, load_tokenizer, pick_device
 from tunewright.plan.generation import answer_metrics, asks_for_answers, choose_generation
-from tunewright.plan.setfit import check_labels_left, check_setfit
+from tunewright.plan.setfit import check_labels_left, check_setfit, why_setfit
 from tunewright.plan.settings import choose_settings, measure_machine
 from tunewright.train.generated_scores import (
     GeneratedScores,
@@ -172,6 +172,7 @@ def prepare(
         longest=longest,
         validation_rows=len(splits.validation),
         longest_answer=_longest_answer(train) if task is Task.QUESTION_ANSWERING else 0,
+        setfit=why_setfit(recipe, facts, splits.train),
     )
     assert chosen.recipe.max_length is not None
     renderer.max_length = chosen.recipe.max_length
