@@ -19,10 +19,12 @@ from tunewright.artifacts import sha256_file
 from tunewright.cli.app import run
 from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
-from tunewright.errors import ConfigError, DataError, Interrupted, ModelError
+from tunewright.data.example import Example
+from tunewright.errors import ConfigError, DataError, Interrupted, ModelError, TrainingError
 from tunewright.models.inspect import inspect_model
 from tunewright.models.load import load_base
 from tunewright.models.pooling_layer import output_layer
+from tunewright.models.setfit import SetFitForward
 from tunewright.train.journal import read_journal
 
 
@@ -205,3 +207,15 @@ def test_it_is_chosen_for_few_rows_a_label_and_an_encoder_of_sentences(
         (sentences, few, {"label_smoothing": 0.0}),
     ):
         assert chosen(base, file, **values)[0] == "full"
+
+
+def test_vectors_that_are_not_finite_are_an_error_that_says_so(tiny_encoder: Path) -> None:
+    facts = inspect_model(tiny_encoder)
+    model: Any = load_base(facts, Task.CLASSIFICATION, ["a", "b"], torch.float32, pooled=True)
+    rows = [Example([2, 5 + i, 3], i, target=i % 2) for i in range(4)]
+    forward = SetFitForward(model, 0.05, rows)
+    forward.fit_head()
+    with torch.no_grad():
+        model.base_model.embeddings.word_embeddings.weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="the encoder has diverged"):
+        forward.fit_head()

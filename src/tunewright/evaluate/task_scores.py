@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from tunewright.config.task import Task
 from tunewright.data.task_prompts import mixed_names, rows_by_name
 from tunewright.evaluate.answers import Answers, Work
 
@@ -23,7 +24,9 @@ def scores_by_task(
         names: of metrics.
         answers: of the model.
     """
-    found = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    if work.dataset.task is not Task.INSTRUCTION:
+        return found
     for name, rows in rows_by_name(mixed_names(work.records)).items():
         part = replace(work, examples=[work.examples[i] for i in rows])
         said = replace(

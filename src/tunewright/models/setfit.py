@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tunewright.data.example import Example
 from tunewright.data.pair_texts import PairTexts
 from tunewright.data.token_store import targets_of
+from tunewright.errors import TrainingError
 from tunewright.models.embed_texts import EmbeddingForward, embed_texts
 from tunewright.models.pooling_layer import output_layer
 
@@ -68,12 +69,20 @@ class SetFitForward(EmbeddingForward):
 
         It is fitted in float64 on vectors whose mean length is 1. With two classes the logits are
         plus and minus half of the one that the regression has.
+
+        Raises:
+            TrainingError: a vector is not finite.
         """
         from sklearn.linear_model import LogisticRegression
 
         texts = [example.input_ids for example in self._rows]
         found = embed_texts(self, texts, pad_id=self._pad_id, batch_size=self._batch_size)
         vectors_ND = found.double().numpy()
+        if not np.isfinite(vectors_ND).all():
+            raise TrainingError(
+                "The vectors of the training rows are not finite: the encoder has diverged. Lower "
+                "learning_rate, or raise temperature."
+            )
         length = float(np.linalg.norm(vectors_ND, axis=1).mean()) or 1.0
         weights = dict(enumerate(self._class_weights)) if self._class_weights else None
         regression = LogisticRegression(

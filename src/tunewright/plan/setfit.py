@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from tunewright.plan.settings import Choices
 
 _PAIRS = 20
-"""Of each row, of either kind: that of the paper's code and of its figure 4, where more gain
-nothing."""
+"""Of each row, of either kind: R of the paper."""
 _PAIRS_IN_ALL = 6000
 _BATCH = 64
 _FEW = 16

@@ -131,13 +131,19 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         unfreezing=make_unfreezing(model, recipe, task),
         save_finished=lambda target: _save_finished(forward, prepared, target, pissa),
         generation=prepared.generation,
-        mixed=mixed_names(
-            [prepared.splits.validation.records[e.row] for e in prepared.validation.examples]
-        ),
+        mixed=_mixed(prepared),
     )
     if isinstance(forward, EmbeddingForward):
         forward.contrasted = job.global_batch
     return job
+
+
+def _mixed(prepared: Prepared) -> list[str]:
+    """The source of each validation row, where tasks are mixed."""
+    if prepared.task is not Task.INSTRUCTION:
+        return []
+    records = prepared.splits.validation.records
+    return mixed_names([records[example.row] for example in prepared.validation.examples])
 
 
 def _setfit_forward(model: Any, prepared: Prepared) -> SetFitForward:
