@@ -31,7 +31,7 @@ from tunewright import fine_tuning
 from tunewright.cli.app import app, run
 from tunewright.config.answer_spans import AnswerKeys
 from tunewright.config.base import Strict
-from tunewright.config.data_keys import AugmentConfig, DataConfig
+from tunewright.config.data_keys import AugmentConfig, DataConfig, WeightedSource
 from tunewright.config.finding_ids import ERRORS
 from tunewright.config.generation import GenerationKeys
 from tunewright.config.learning_pairs import PairKeys
@@ -408,6 +408,7 @@ def _chosen_keys() -> set[str]:
         ("Keys of answers", AnswerKeys),
         ("Keys of watching", WatchingKeys),
         ("Keys below data", DataConfig),
+        ("Keys of a source in data.train", WeightedSource),
         ("Keys below data.augment", AugmentConfig),
     ],
     ids=[
@@ -420,6 +421,7 @@ def _chosen_keys() -> set[str]:
         "answers",
         "watching",
         "data",
+        "source",
         "augment",
     ],
 )

@@ -23,6 +23,7 @@ class RecipeKeys:
         max_tokens_per_pass: tokens in one forward pass, padding included.
         packing: rows of a pass in one sequence, without padding.
         temperature: of the loss of pairs of texts.
+        pairs_per_row: of method `setfit`.
         doc_stride, max_answer_length: of answers in long texts.
         head_learning_rate: peak rate of a new head.
         lr_scheduler_type, warmup_ratio, decay_ratio: shape of the rate.
@@ -42,14 +43,15 @@ class RecipeKeys:
         generation_metrics, generation_rows, generation_max_new_tokens: scores of written answers.
         reactions: what a run does about what it sees of itself.
         report_to: trackers.
-        validation, test, time_column, columns, max_samples, balance, augment, template,
-            system, truncation: the recipe's keys below `data`.
+        validation, test, mixing_limit, mixing_temperature, time_column, columns, max_samples,
+            balance, augment, template, system, truncation: the recipe's keys below `data`.
     """
 
     task: str | None = None
     max_tokens_per_pass: int | None = None
     packing: bool | None = None
     temperature: float | None = None
+    pairs_per_row: int | None = None
     doc_stride: int | None = None
     max_answer_length: int | None = None
     head_learning_rate: float | None = None
@@ -88,6 +90,8 @@ class RecipeKeys:
     report_to: Sequence[Tracker | str] | str | None = None
     validation: float | str | None = None
     test: float | str | None = None
+    mixing_limit: int | None = None
+    mixing_temperature: float | None = None
     time_column: str | None = None
     columns: Mapping[str, str] | None = None
     max_samples: int | None = None
@@ -108,6 +112,8 @@ class RecipeKeys:
 _BELOW_DATA = (
     "validation",
     "test",
+    "mixing_limit",
+    "mixing_temperature",
     "time_column",
     "columns",
     "max_samples",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class FineTuningConfig(RecipeKeys):
         output_dir: folder of the run.
         method: `FineTuningMethod` or its name. Default: LORA.
         dataset_path: what `DataCollector.export` wrote (its prefix or metadata file), a file, a
-            folder, or a catalogue name.
+            folder, or a catalogue name; or a list of these, as `data.train` of a recipe.
         dataset: rows in memory instead: a `datasets.Dataset` or `DatasetDict`, or a list of dicts.
         num_train_epochs: passes over the training rows.
         per_device_train_batch_size, per_device_eval_batch_size: rows in one forward pass.
@@ -71,7 +71,7 @@ class FineTuningConfig(RecipeKeys):
     model_path: str
     output_dir: str
     method: FineTuningMethod | str = FineTuningMethod.LORA
-    dataset_path: str | None = None
+    dataset_path: str | Sequence[str | Mapping[str, Any]] | None = None
     dataset: Any = None
     num_train_epochs: float = 3
     per_device_train_batch_size: int = 4

@@ -36,6 +36,7 @@ from tunewright.evaluate.prompted import check_few_shot
 from tunewright.evaluate.references import add_baselines, add_previous
 from tunewright.evaluate.robustness import measure_robustness, require_changeable
 from tunewright.evaluate.slices import find_slices, slice_metric
+from tunewright.evaluate.task_scores import scores_by_task
 from tunewright.evaluate.worst_errors import WORST, worst_errors
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
@@ -66,6 +67,7 @@ class Evaluation:
         baselines: by name, each with the same metrics.
         comparison: by baseline, the paired difference on the first metric, with p and a verdict.
         errors: the worst rows, with the training rows nearest to each where these are known.
+        by_task: of a mix of tasks, the metrics of each source's rows, by its name.
         slices: scores of parts of the rows, and which are worse than the rest; see `find_slices`.
         changes: rows fixed and broken since an earlier model.
         forgetting: probes before and after tuning; see `measure_forgetting`.
@@ -84,6 +86,7 @@ class Evaluation:
     per_class: list[dict[str, Any]] | None = None
     calibration: dict[str, Any] | None = None
     errors: list[dict[str, Any]] = field(default_factory=list)
+    by_task: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     slices: dict[str, Any] | None = None
     changes: dict[str, Any] | None = None
     forgetting: dict[str, Any] | None = None
@@ -200,6 +203,7 @@ def evaluate(
         metrics=work.estimates(names, answers),
         notes=[*notes, *cut, *said_of_unseen(answers)],
     )
+    found.by_task = scores_by_task(work, names, answers)
     if (pair := work.pair(names[0], answers)) is not None:
         found.pair = Pair(names[0], *pair)
     if against is not None:

@@ -27,6 +27,7 @@ from tunewright.models.input_settings import (
     read_settings,
 )
 from tunewright.models.inspect import ModelFacts, inspect_model
+from tunewright.models.pooling_layer import make_pooling_layer
 
 if TYPE_CHECKING:
     import torch
@@ -96,6 +97,7 @@ def load_base(
     dropout: float | None = None,
     quantization: Quantization | None = None,
     device: torch.device | None = None,
+    pooled: bool = False,
 ) -> PreTrainedModel:
     """Load a base with the head that the task needs.
 
@@ -110,6 +112,8 @@ def load_base(
         dropout: overrides every dropout of the base. Default: the base's own.
         quantization: keep the linear layers in few bits; the head stays as it is.
         device: where quantized weights go, which cannot be moved later. Default: the CPU.
+        pooled: give an encoder with a classification head a layer more, which pools
+            (`models.pooling_layer`).
 
     Raises:
         ModelError: the base cannot do the task.
@@ -131,6 +135,8 @@ def load_base(
         return _from_pretrained(_model_class(facts, task), facts.folder, common)
     outputs = _OUTPUTS.get(task, len(labels))
     common |= {"num_labels": outputs, "ignore_mismatched_sizes": True}
+    if pooled:
+        common["num_hidden_layers"] = facts.layers + 1
     if task in _PROBLEM:
         common["problem_type"] = _PROBLEM[task]
     if task not in _OUTPUTS:
@@ -139,6 +145,8 @@ def load_base(
     model = _from_pretrained(_model_class(facts, task), facts.folder, common)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = load_tokenizer(facts.folder).pad_token_id
+    if pooled:
+        make_pooling_layer(model)
     return model
 
 

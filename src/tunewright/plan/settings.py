@@ -19,6 +19,7 @@ from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.errors import ConfigError
 from tunewright.models.inspect import ModelFacts
+from tunewright.plan.setfit import choose_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,6 +102,7 @@ def choose_settings(
     longest: int = 0,
     validation_rows: int = 0,
     longest_answer: int = 0,
+    setfit: str | None = None,
 ) -> Settings:
     """Fill every open setting of a recipe.
 
@@ -113,20 +115,25 @@ def choose_settings(
         longest: tokens of the longest row that is held out.
         validation_rows: rows that are scored during training.
         longest_answer: tokens of the longest training answer that stands in a text.
+        setfit: why SetFit is the method where the recipe leaves it open (`why_setfit`).
 
     Raises:
         ConfigError: explicit values contradict the model, the data or the machine.
     """
     choice = Choices(recipe)
     small = facts.parameters < 500e6
-    method = choice.set("method", *_method(facts))
+    proposed = (FineTuningMethod.SETFIT, setfit) if setfit else _method(facts)
+    method = choice.set("method", *proposed)
     if recipe.init_lora_weights == "pissa":
         choice.set("dtype", "float32", "bfloat16 would round what PiSSA takes out of the base")
     choice.set("dtype", *_dtype(facts, machine))
     if recipe.lr_scheduler_type == "warmup_stable_decay":
         choice.set("decay_ratio", 0.2, "a fifth of the steps is enough to cool down")
     _rates(choice, facts, task, method, len(lengths))
-    if choice.open("num_train_epochs") and recipe.max_steps == -1:
+    by_pairs = method is FineTuningMethod.SETFIT
+    if by_pairs:
+        choose_pairs(choice, len(lengths))
+    elif choice.open("num_train_epochs") and recipe.max_steps == -1:
         epochs = 3.0 if len(lengths) < _MANY_ROWS else 1.0
         choice.set("num_train_epochs", epochs, f"{len(lengths):,} training rows")
     # Plain texts are split, whatever their length; `lengths` has their pieces.
@@ -153,20 +160,22 @@ def choose_settings(
             f"max_length is {recipe.max_length} but the model takes at most {room} "
             f"tokens{beside}; lower it."
         )
-    if task is Task.EMBEDDING:
+    if task is Task.EMBEDDING or by_pairs:
         choice.set("temperature", _TEMPERATURE, "cosines of 0 to 1 become logits of 0 to 20")
     elif recipe.temperature is not None:
         choice.faults.append(
-            f"temperature has no effect with task {task.value!r}; it is for embeddings. Remove it."
+            f"temperature has no effect with task {task.value!r}; it is for embeddings and method "
+            "setfit. Remove it."
         )
     _windows(choice, task, longest_answer)
-    batch = _batch_size(len(lengths), task)
-    choice.set(
-        "per_device_train_batch_size",
-        batch,
-        f"{len(lengths):,} rows give {max(1, len(lengths) // batch):,} updates an epoch",
-    )
-    if machine.device == "cpu" and task is Task.EMBEDDING:
+    if not by_pairs:
+        batch = _batch_size(len(lengths), task)
+        choice.set(
+            "per_device_train_batch_size",
+            batch,
+            f"{len(lengths):,} rows give {max(1, len(lengths) // batch):,} updates an epoch",
+        )
+    if machine.device == "cpu" and (task is Task.EMBEDDING or by_pairs):
         choice.set("max_tokens_per_pass", 4096, "texts of a step that is cut are run through twice")
     elif machine.device == "cpu":
         choice.set("max_tokens_per_pass", 1024, "more would cost memory and gain no speed on a CPU")
@@ -269,6 +278,8 @@ def _rates(
     if choice.recipe.optim is Optimizer.LION_8BIT:
         rate, reason = rate / 5, f"{reason}; Lion wants a third to a tenth of AdamW's"
     rate = choice.set("learning_rate", rate, reason)
+    if method is FineTuningMethod.SETFIT:
+        return  # its head is no part of what the loop trains
     if task.has_new_head:
         head = max(rate, 10 * full_rate)
         choice.set("head_learning_rate", head, "the head starts from nothing")

@@ -6,6 +6,7 @@ run's folder or when anything happens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ import numpy as np
 
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
+from tunewright.data.example import Example
+from tunewright.data.label_pairs import label_pairs
 from tunewright.data.render import Renderer
+from tunewright.data.task_prompts import mixed_names
 from tunewright.data.token_store import targets_of
 from tunewright.errors import ArtifactError
 from tunewright.metrics import get_metric
@@ -32,6 +36,8 @@ from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAvera
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+
+    from tunewright.models.setfit import SetFitForward
 
 PROMPT_ENCODER = "prompt_encoder.safetensors"
 """In a checkpoint of P-tuning: the network that makes the vectors. An adapter has the vectors."""
@@ -65,6 +71,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         dropout=recipe.dropout,
         quantization=kept,
         device=accelerator.device,
+        pooled=recipe.method is FineTuningMethod.SETFIT,
     )
     scale = 1.0
     if task is Task.REGRESSION:
@@ -92,6 +99,8 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     elif task is Task.EMBEDDING:
         assert recipe.temperature is not None
         forward = EmbeddingForward(model, recipe.temperature)
+    elif recipe.method is FineTuningMethod.SETFIT:
+        forward = _setfit_forward(model, prepared)
     else:
         forward = LabelForward(
             model,
@@ -111,7 +120,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         labels=prepared.labels,
         forward=forward,
         optimizer=_optimizer(model, recipe),
-        train=prepared.train.examples,
+        train=_trained_examples(prepared),
         validation=prepared.validation.examples,
         pad_id=int(prepared.tokenizer.pad_token_id),
         save_model=lambda target: _save_for_resume(model, prepared, target),
@@ -120,12 +129,45 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         accelerator=accelerator,
         metric=metric if metric == "loss" else get_metric(metric).name,
         unfreezing=make_unfreezing(model, recipe, task),
-        save_finished=lambda target: _save_finished(model, prepared, target, pissa),
+        save_finished=lambda target: _save_finished(forward, prepared, target, pissa),
         generation=prepared.generation,
+        mixed=_mixed(prepared),
     )
     if isinstance(forward, EmbeddingForward):
         forward.contrasted = job.global_batch
     return job
+
+
+def _mixed(prepared: Prepared) -> list[str]:
+    """The source of each validation row, where tasks are mixed."""
+    if prepared.task is not Task.INSTRUCTION:
+        return []
+    records = prepared.splits.validation.records
+    return mixed_names([records[example.row] for example in prepared.validation.examples])
+
+
+def _setfit_forward(model: Any, prepared: Prepared) -> SetFitForward:
+    from tunewright.models.setfit import SetFitForward
+
+    recipe = prepared.recipe
+    assert recipe.temperature is not None and recipe.per_device_eval_batch_size is not None
+    return SetFitForward(
+        model,
+        recipe.temperature,
+        prepared.train.examples,
+        pad_id=int(prepared.tokenizer.pad_token_id),
+        batch_size=recipe.per_device_eval_batch_size,
+        class_weights=prepared.class_weights,  # type: ignore[arg-type]  # of one label a row
+    )
+
+
+def _trained_examples(prepared: Prepared) -> Sequence[Example]:
+    """What the steps take: the rows, or pairs of them."""
+    recipe, rows = prepared.recipe, prepared.train.examples
+    if recipe.method is not FineTuningMethod.SETFIT:
+        return rows
+    assert recipe.pairs_per_row is not None
+    return label_pairs(rows, recipe.pairs_per_row, recipe.seed)
 
 
 def _save_start(prepared: Prepared, folder: Path) -> None:
@@ -173,10 +215,12 @@ def _save_for_resume(model: Any, prepared: Prepared, target: Path) -> None:
 
 
 def _save_finished(
-    model: Any, prepared: Prepared, target: Path, pissa: dict[str, torch.Tensor] | None
+    forward: Any, prepared: Prepared, target: Path, pissa: dict[str, torch.Tensor] | None
 ) -> None:
     """Write what is used."""
-    _save_model(model, prepared, target)
+    if prepared.recipe.method is FineTuningMethod.SETFIT:
+        forward.fit_head()
+    _save_model(forward.model, prepared, target)
     if pissa is not None:
         as_plain_lora(target, pissa)
 

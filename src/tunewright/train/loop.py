@@ -91,6 +91,7 @@ class Job:
         unfreezing: which layers have joined in a step, where they join one by one.
         save_finished: writes the finished model.
         generation: which answers are written and scored with the validation rows.
+        mixed: the source of each validation row, where tasks are mixed.
     """
 
     recipe: Recipe
@@ -112,6 +113,7 @@ class Job:
     step_seconds: float = 0.0
     unfreezing: Unfreezing | None = None
     generation: GeneratedScores | None = None
+    mixed: Sequence[str] = ()
     lengths: NDArray[np.uint32] = field(init=False)
     trained: NDArray[np.uint32] = field(init=False)
 
@@ -270,7 +272,7 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
     assert size is not None
     with job.optimizer.averaged():
         scores = validation_scores(
-            job.forward, job.validation, job.task, job.labels, job.pad_id, size
+            job.forward, job.validation, job.task, job.labels, job.pad_id, size, job.mixed
         )
         written: dict[str, Any] = {}
         if job.generation is not None:

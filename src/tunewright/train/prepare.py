@@ -23,6 +23,7 @@ from tunewright.data.balance import (
     said_of_balance,
     said_of_weights,
 )
+from tunewright.data.draw import Mixing
 from tunewright.data.example import Example, Rendered
 from tunewright.data.fitted_rows import block_lengths, fitted
 from tunewright.data.layout import pick_template
@@ -41,6 +42,7 @@ from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.layers import layer_count
 from tunewright.models.load import check_task, load_tokenizer, pick_device
 from tunewright.plan.generation import answer_metrics, asks_for_answers, choose_generation
+from tunewright.plan.setfit import check_labels_left, check_setfit, why_setfit
 from tunewright.plan.settings import choose_settings, measure_machine
 from tunewright.train.generated_scores import (
     GeneratedScores,
@@ -140,10 +142,13 @@ def prepare(
             columns=data.columns,
             seed=recipe.seed,
             time_column=data.time_column,
+            mixing=_mixing(recipe),
         )
     splits = _sampled(splits, recipe)
     task = splits.task
     check_task(facts, task)
+    if recipe.method is FineTuningMethod.SETFIT:
+        check_setfit(facts, splits.train)
     _check_data(splits)
     labels = splits.train.labels
     trained, told = _trained_rows(splits.train, recipe)
@@ -167,6 +172,7 @@ def prepare(
         longest=longest,
         validation_rows=len(splits.validation),
         longest_answer=_longest_answer(train) if task is Task.QUESTION_ANSWERING else 0,
+        setfit=why_setfit(recipe, facts, splits.train),
     )
     assert chosen.recipe.max_length is not None
     renderer.max_length = chosen.recipe.max_length
@@ -175,6 +181,8 @@ def prepare(
     _check_metric(chosen.recipe, splits.train)
     check_method(facts, chosen.recipe)
     rendered = fitted(renderer, trained, train, truncation)
+    if chosen.recipe.method is FineTuningMethod.SETFIT:
+        check_labels_left(rendered.examples, labels)
     if chosen.recipe.unfreeze_steps is not None:
         steps = planned_steps(chosen.recipe, len(rendered.examples))
         check_unfreezing(chosen.recipe, layer_count(facts), steps, task)
@@ -199,6 +207,14 @@ def prepare(
         weights,
         make_generated_scores(chosen.recipe, renderer, asked, room),
     )
+
+
+def _mixing(recipe: Recipe) -> Mixing | None:
+    """How many rows of each source are taken, where the recipe asks for proportions."""
+    data = recipe.data
+    if data.mixing_limit is None and data.mixing_temperature is None:
+        return None
+    return Mixing(data.mixing_limit, data.mixing_temperature or 1.0)
 
 
 def _quantization(recipe: Recipe) -> Quantization | None:
