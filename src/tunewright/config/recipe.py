@@ -100,7 +100,8 @@ class Recipe(
     task: Annotated[Task | None, BeforeValidator(_auto)] = None
     """What to learn. `auto`, or left out, detects it from the columns."""
     model: str
-    """The base: a catalogue name, a folder, or a hub id."""
+    """The base: a catalogue name, a folder, or a hub id; or the folder of an adapter, which is then
+    trained further."""
     method: Annotated[FineTuningMethod | None, BeforeValidator(_lower)] = None
     """Which weights are trained: `full`, `partial`, `lora`, `qlora`, `prefix_tuning`,
     `prompt_tuning`, `p_tuning` or `ia3`."""

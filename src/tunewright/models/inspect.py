@@ -46,6 +46,11 @@ class ModelFacts:
     base: str | None = None
 
 
+def is_adapter(name: str) -> bool:
+    """Whether `name` is a folder with a PEFT adapter."""
+    return (Path(name).expanduser() / "adapter_config.json").is_file()
+
+
 def inspect_model(folder: Path) -> ModelFacts:
     """Read the facts of the model, or of the adapter, in `folder`.
 

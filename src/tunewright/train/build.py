@@ -69,7 +69,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     scale = 1.0
     if task is Task.REGRESSION:
         scale = _start_at_mean(model, targets_of(prepared.train.examples))
-    model = apply_method(model, recipe, task)
+    model = apply_method(model, recipe, task, prepared.started)
     pissa = initial_factors(model) if recipe.init_lora_weights == "pissa" else None
     if recipe.gradient_checkpointing:
         model.config.use_cache = False

@@ -34,12 +34,14 @@ from tunewright.data.tags import OUTSIDE
 from tunewright.data.token_store import HeldRows, TokenStore, targets_of
 from tunewright.errors import ConfigError, DataError
 from tunewright.metrics import get_metric
+from tunewright.models.adapter_folder import AdapterFolder, read_adapter
 from tunewright.models.adapters import check_method
 from tunewright.models.catalogue import model_folder
 from tunewright.models.input_settings import AnswerSettings, InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.layers import layer_count
-from tunewright.models.load import check_task, load_tokenizer, pick_device
+from tunewright.models.load import check_task, load_tokenizer, pick_device, tokenizer_folder
+from tunewright.models.started_adapter import require_trainable, started_labels, started_recipe
 from tunewright.plan.generation import answer_metrics, asks_for_answers, choose_generation
 from tunewright.plan.settings import choose_settings, measure_machine
 from tunewright.train.generated_scores import (
@@ -69,6 +71,7 @@ class Prepared:
         train, validation: the rows as the model sees them, those copies included.
         class_weights: what rows weigh in the loss (`LabelForward`), or None.
         generation: which answers are written and scored in training, or None.
+        started: the adapter that is trained further, or None; `facts` are those of its base.
     """
 
     recipe: Recipe
@@ -82,6 +85,7 @@ class Prepared:
     template: str
     class_weights: list[float] | list[list[float]] | None = None
     generation: GeneratedScores | None = None
+    started: AdapterFolder | None = None
 
     @property
     def task(self) -> Task:
@@ -97,12 +101,20 @@ class Prepared:
             self.recipe.max_length,
             self.template,
             tuple(self.labels),
-            self.recipe.model,
+            self._base,
             _quantization(self.recipe),
             self.recipe.data.source_prefix,
             self.recipe.data.system,
             _answer_settings(self.recipe, self.splits.train),
         )
+
+    @property
+    def _base(self) -> str:
+        """The base as it is named: by the recipe, or by the adapter that is trained further."""
+        if self.started is None:
+            return self.recipe.model
+        settings = self.started.settings
+        return settings.base if settings is not None else str(self.started.facts.base)
 
 
 def prepare(
@@ -125,11 +137,15 @@ def prepare(
     """
     require_installed(recipe)
     facts = inspect_model(model_folder(recipe.model))
+    started: AdapterFolder | None = None
+    fixed: dict[str, str] = {}
+    tokenizer_in = facts.folder
     if facts.is_adapter:
-        raise ConfigError(
-            f"model {recipe.model!r} is an adapter; fine-tune its base {facts.base!r} or merge it "
-            "first."
-        )
+        started = read_adapter(recipe.model)
+        require_trainable(started)
+        recipe, fixed = started_recipe(recipe, started)
+        tokenizer_in = tokenizer_folder(facts.folder, started.base)
+        facts = started.base
     if splits is None:
         data = recipe.data
         splits = load_splits(
@@ -146,8 +162,10 @@ def prepare(
     check_task(facts, task)
     _check_data(splits)
     labels = splits.train.labels
+    if started is not None:
+        labels = started_labels(started, task, labels)
     trained, told = _trained_rows(splits.train, recipe)
-    tokenizer = load_tokenizer(facts.folder)
+    tokenizer = load_tokenizer(tokenizer_in)
     prefix, system = recipe.data.source_prefix, recipe.data.system
     template = pick_template(recipe.data.template, tokenizer, task, facts.kind, prefix, system)
     renderer = Renderer(tokenizer, task, facts.max_length, template, labels, prefix, system)
@@ -173,7 +191,7 @@ def prepare(
     renderer.doc_stride = chosen.recipe.doc_stride or 0
     truncation = recipe.data.truncation
     _check_metric(chosen.recipe, splits.train)
-    check_method(facts, chosen.recipe)
+    check_method(facts, chosen.recipe, started=started is not None)
     rendered = fitted(renderer, trained, train, truncation)
     if chosen.recipe.unfreeze_steps is not None:
         steps = planned_steps(chosen.recipe, len(rendered.examples))
@@ -188,7 +206,7 @@ def prepare(
     chosen = choose_generation(chosen, task, *lengths, room)
     return Prepared(
         chosen.recipe,
-        chosen.reasons | told,
+        fixed | chosen.reasons | told,
         splits,
         labels,
         facts,
@@ -198,6 +216,7 @@ def prepare(
         template,
         weights,
         make_generated_scores(chosen.recipe, renderer, asked, room),
+        started,
     )
 
 
