@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunewright.artifacts import Artifact, require_space, sha256_file
-from tunewright.config.task import Task
 from tunewright.errors import ArtifactError, ConfigError, ModelError, unknown_name
 from tunewright.models.adapter_folder import (
     WEIGHTS,
@@ -27,16 +26,12 @@ from tunewright.models.adapter_folder import (
     require_one_base,
 )
 from tunewright.models.input_settings import InputSettings, write_settings
-from tunewright.models.inspect import ModelFacts
 from tunewright.models.load import (
     load_tokenizer,
-    model_class,
     quiet_loading,
     tokenizer_folder,
 )
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from tunewright.models.skeleton import skeleton
 
 KIND = "adapter"
 """Of the manifest of a combined adapter."""
@@ -296,7 +291,7 @@ def _write(
     names = [f"adapter_{i}" for i in range(len(found))]
     with quiet_loading(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        base = _without_weights(first.base, settings.task)
+        base = skeleton(first.base, settings.task)
         model: Any = PeftModel.from_pretrained(base, first.folder, names[0])
         for name, other in zip(names[1:], found[1:], strict=True):
             model.load_adapter(other.folder, name)
@@ -319,22 +314,6 @@ def _write(
         shutil.copyfile(generation, target / generation.name)
     write_settings(target, settings, first.dtype or "float32")
     return None if first.method == "IA3" else int(model.peft_config[_NAME].r)
-
-
-def _without_weights(facts: ModelFacts, task: Task) -> PreTrainedModel:
-    """A base whose weights are all zero and take no memory, for what needs only its layers."""
-    import torch
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(facts.folder, trust_remote_code=False)
-    with torch.device("meta"):
-        model: PreTrainedModel = model_class(facts, task).from_config(config, dtype=torch.float32)
-    zero = torch.zeros(())
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            shared = torch.nn.Parameter(zero.expand(parameter.shape), requires_grad=False)
-            module.register_parameter(name, shared)
-    return model
 
 
 def _settings(found: Sequence[AdapterFolder]) -> InputSettings:

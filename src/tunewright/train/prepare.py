@@ -37,6 +37,7 @@ from tunewright.metrics import get_metric
 from tunewright.models.adapter_folder import AdapterFolder, read_adapter
 from tunewright.models.adapters import check_method
 from tunewright.models.catalogue import model_folder
+from tunewright.models.few_bits import check_quantization_aware
 from tunewright.models.input_settings import AnswerSettings, InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.layers import layer_count
@@ -192,6 +193,7 @@ def prepare(
     truncation = recipe.data.truncation
     _check_metric(chosen.recipe, splits.train)
     check_method(facts, chosen.recipe, started=started is not None)
+    check_quantization_aware(facts, task, chosen.recipe)
     rendered = fitted(renderer, trained, train, truncation)
     if chosen.recipe.unfreeze_steps is not None:
         steps = planned_steps(chosen.recipe, len(rendered.examples))
