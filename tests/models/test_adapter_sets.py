@@ -47,7 +47,7 @@ class Trained:
     def __call__(self, name: str) -> str:
         output = self.folder / name.replace(" ", "-")
         if not output.exists():
-            values = {"max_steps": 2, "learning_rate": 0.05} | METHODS[name]
+            values = {"max_steps": 1, "learning_rate": 0.1, "warmup_steps": 0} | METHODS[name]
             data = {"train": str(self.rows), "validation": 0.2} | values.pop("data", {})
             train(runs.recipe(self.base, self.rows, output, data=data, **values))
         return str(output)
@@ -81,7 +81,7 @@ def combined(
 
 
 @pytest.mark.parametrize(
-    "names", ["lora+other+rank", "prompt+prompt two", "ia3+ia3 two", "dora+lora", "saved+lora"]
+    "names", ["lora+other+rank", "prompt+prompt two", "ia3+ia3 two", "dora+saved"]
 )
 def test_each_adapter_of_a_set_answers_as_it_does_alone(names: str, trained: Trained) -> None:
     folders = {f"my.{name}": trained(name) for name in names.split("+")}
@@ -187,6 +187,16 @@ def test_a_base_is_told_by_its_weights_and_not_by_its_folder(
     with pytest.raises(ModelError, match=r"not those that .*lora was trained on: they"):
         combine_adapters(alike, str(tmp_path / "wrong"))
     assert not (tmp_path / "wrong").exists()
+
+
+def test_an_adapter_whose_base_has_moved_finds_it_by_the_name_in_the_recipe(
+    trained: Trained, tmp_path: Path
+) -> None:
+    there = moved(trained("lora"), tmp_path / "gone", tmp_path / "there")
+    assert torch.equal(alone(there), alone(trained("lora")))
+    (tmp_path / "there" / "tunewright.json").unlink()
+    with pytest.raises(ModelError, match=r"base of the adapter in .*there cannot be found"):
+        alone(there)
 
 
 # Combining

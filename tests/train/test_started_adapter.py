@@ -92,7 +92,10 @@ def test_a_classifier_goes_on_with_its_head_on_rows_that_have_some_of_its_labels
     )
     values = {"method": "lora", "lora_r": 2, "max_steps": 2}
     train(runs.recipe(tiny_encoder, all_three, tmp_path / "first", **values))
-    prepared = pipeline.prepare(further(tmp_path / "first", some, tmp_path / "next"))
+    prepared = pipeline.prepare(
+        further(tmp_path / "first", some, tmp_path / "next", learning_rate=2e-4)
+    )
+    assert prepared.recipe.head_learning_rate == 2e-4
     assert prepared.labels == ["a", "b", "c"] and len(prepared.splits.train.labels) == 2
     pipeline.train(prepared)
     finished = load_finished(str(tmp_path / "next"))
@@ -168,6 +171,7 @@ def test_the_command_and_the_python_names_train_an_adapter_further(
     options = {"max_steps": 1, "device": "cpu", "dataset_path": str(instruction_file)}
     tuner = FineTuner(FineTuningConfig(str(first), str(second), **options))
     assert tuner.train()["train_steps"] == 1
+    assert tuner.config.to_recipe().data.model_fields_set.isdisjoint({"system", "source_prefix"})
     assert json.loads((second / "adapter_config.json").read_text())["r"] == 3
     wrong = FineTuner(FineTuningConfig(str(first), str(tmp_path / "no"), lora_r=16, **options))
     with pytest.raises(ConfigError, match="lora_r is 16 and that of the adapter"):

@@ -162,6 +162,8 @@ class FineTuningConfig(RecipeKeys):
         }
         if is_adapter(self.model_path):
             values |= self._left_to_the_adapter(values)
+            if not self.source_prefix:
+                del values["data"]["source_prefix"]
         return Recipe.check(values | given, "FineTuningConfig")
 
     def _left_to_the_adapter(self, values: Mapping[str, Any]) -> dict[str, None]:

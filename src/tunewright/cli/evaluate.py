@@ -165,6 +165,7 @@ def evaluate(
                 "--probe-text": probe_text,
                 "--max-length": max_length,
                 "--quantized": quantized,
+                "--group-size": group_size,
                 "--report": report,
                 "--rater": None if human else rater,
             },

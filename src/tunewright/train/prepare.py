@@ -44,7 +44,7 @@ from tunewright.models.layers import layer_count
 from tunewright.models.load import check_task, load_tokenizer, pick_device, tokenizer_folder
 from tunewright.models.started_adapter import require_trainable, started_labels, started_recipe
 from tunewright.plan.generation import answer_metrics, asks_for_answers, choose_generation
-from tunewright.plan.settings import choose_settings, measure_machine
+from tunewright.plan.settings import Settings, choose_settings, measure_machine
 from tunewright.train.generated_scores import (
     GeneratedScores,
     make_generated_scores,
@@ -187,6 +187,8 @@ def prepare(
         validation_rows=len(splits.validation),
         longest_answer=_longest_answer(train) if task is Task.QUESTION_ANSWERING else 0,
     )
+    if started is not None and recipe.head_learning_rate is None:
+        chosen = _with_trained_head(chosen)
     assert chosen.recipe.max_length is not None
     renderer.max_length = chosen.recipe.max_length
     renderer.doc_stride = chosen.recipe.doc_stride or 0
@@ -220,6 +222,15 @@ def prepare(
         make_generated_scores(chosen.recipe, renderer, asked, room),
         started,
     )
+
+
+def _with_trained_head(chosen: Settings) -> Settings:
+    """Settings of a run whose head is not new: it needs no higher rate than the update."""
+    if "head_learning_rate" not in chosen.reasons:
+        return chosen
+    rate = {"head_learning_rate": chosen.recipe.learning_rate}
+    reason = {"head_learning_rate": "the head is trained already: the rate of the update"}
+    return Settings(chosen.recipe.model_copy(update=rate), chosen.reasons | reason)
 
 
 def _quantization(recipe: Recipe) -> Quantization | None:

@@ -157,12 +157,6 @@ class _WandB:
         import wandb
         from accelerate.tracking import WandBTracker
 
-        mode = os.environ.get("WANDB_MODE", "online")
-        if mode == "online" and not wandb.login(prompt=False, verify=False):
-            raise ConfigError(
-                "report_to names wandb, and W&B has no key of yours. Run `wandb login`, set "
-                "WANDB_MODE=offline to keep the numbers on this machine, or remove wandb."
-            )
         known = _known_id(folder, Tracker.WANDB)
         here = {} if "WANDB_DIR" in os.environ else {"dir": str(folder)}
         self._tracker = WandBTracker(
@@ -183,6 +177,12 @@ class _WandB:
             **here,
         )
         try:
+            offline = os.environ.get("WANDB_MODE", "online") != "online"
+            if not (offline or wandb.login(prompt=False, verify=False)):
+                raise ConfigError(
+                    "report_to names wandb, and W&B has no key of yours. Run `wandb login`, set "
+                    "WANDB_MODE=offline to keep the numbers on this machine, or remove wandb."
+                )
             self._tracker.start()
         except wandb.errors.Error as error:
             raise ConfigError(
