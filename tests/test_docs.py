@@ -37,6 +37,7 @@ from tunewright.config.generation import GenerationKeys
 from tunewright.config.learning_pairs import PairKeys
 from tunewright.config.load import load_recipe, merge, parse_yaml
 from tunewright.config.optimization import Optimization
+from tunewright.config.quantization_aware import QuantizationAwareKeys
 from tunewright.config.recipe import Recipe
 from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
@@ -403,6 +404,7 @@ def _chosen_keys() -> set[str]:
         ("Keys of layers and LoRA", TrainedWeights),
         ("Keys of regularisation", Regularization),
         ("Keys of the optimizer", Optimization),
+        ("Keys of few bits", QuantizationAwareKeys),
         ("Keys of generated answers", GenerationKeys),
         ("Keys of pairs", PairKeys),
         ("Keys of answers", AnswerKeys),
@@ -416,6 +418,7 @@ def _chosen_keys() -> set[str]:
         "weights",
         "regularisation",
         "optimizer",
+        "few bits",
         "generated",
         "pairs",
         "answers",

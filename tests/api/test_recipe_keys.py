@@ -52,6 +52,8 @@ KEYS: dict[str, tuple[Any, dict[str, Any]]] = {
     "quantization_bits": (8, {"method": "qlora"}),
     "bnb_4bit_quant_type": ("fp4", {"method": "qlora"}),
     "bnb_4bit_use_double_quant": (False, {"method": "qlora"}),
+    "quantization_aware": ("int4_weight", {"method": "full"}),
+    "quantization_group_size": (64, {"method": "full", "quantization_aware": "int4_weight"}),
     "num_virtual_tokens": (6, {"method": "prompt_tuning"}),
     "evaluation_strategy": ("epoch", {}),
     "eval_steps": (5, {"evaluation_strategy": "steps"}),

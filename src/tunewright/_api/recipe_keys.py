@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from tunewright.config.optimization import Optimizer
+from tunewright.config.quantization_aware import FewBits
 from tunewright.config.watching import Tracker
 
 
@@ -35,6 +36,7 @@ class RecipeKeys:
         dtype, gradient_checkpointing: storage of the weights, and memory for work.
         use_rslora, use_dora, init_lora_weights, loraplus_lr_ratio, modules_to_save: of LoRA.
         bnb_4bit_quant_type, bnb_4bit_use_double_quant: of 4-bit weights.
+        quantization_aware, quantization_group_size: training for use in few bits.
         num_virtual_tokens: of methods with virtual tokens, in place of `prefix_length` and
             `prompt_length`.
         freeze_trainable_layers, unfreeze_steps, layer_learning_rate_decay: which layers are
@@ -76,6 +78,8 @@ class RecipeKeys:
     modules_to_save: Sequence[str] | None = None
     bnb_4bit_quant_type: Literal["nf4", "fp4"] | None = None
     bnb_4bit_use_double_quant: bool | None = None
+    quantization_aware: FewBits | str | None = None
+    quantization_group_size: int | None = None
     num_virtual_tokens: int | None = None
     freeze_trainable_layers: int | None = None
     unfreeze_steps: int | None = None

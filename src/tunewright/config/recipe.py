@@ -22,6 +22,7 @@ from tunewright.config.data_keys import DataConfig
 from tunewright.config.generation import GenerationKeys
 from tunewright.config.learning_pairs import PairKeys
 from tunewright.config.optimization import Optimization, Optimizer
+from tunewright.config.quantization_aware import QuantizationAwareKeys
 from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
 from tunewright.config.trained_weights import TrainedWeights
@@ -97,6 +98,7 @@ class Recipe(
     TrainedWeights,
     Regularization,
     Optimization,
+    QuantizationAwareKeys,
     PairKeys,
     AnswerKeys,
     GenerationKeys,
@@ -107,7 +109,8 @@ class Recipe(
     task: Annotated[Task | None, BeforeValidator(_auto)] = None
     """What to learn. `auto`, or left out, detects it from the columns."""
     model: str
-    """The base: a catalogue name, a folder, or a hub id."""
+    """The base: a catalogue name, a folder, or a hub id; or the folder of an adapter, which is then
+    trained further."""
     method: Annotated[FineTuningMethod | None, BeforeValidator(_lower)] = None
     """Which weights are trained: `full`, `partial`, `lora`, `qlora`, `prefix_tuning`,
     `prompt_tuning`, `p_tuning`, `ia3` or `setfit`."""
@@ -234,6 +237,7 @@ class Recipe(
         if self.load_best_model_at_end:
             faults += self._best_needs_matching_saves()
         faults += self._without_effect() + self.misplaced_regularizers(self.method)
+        faults += self.misplaced_quantization(self.method)
         faults += self._excluded()
         if self.max_steps == 0:
             faults.append("max_steps is 0; use -1 to train whole epochs, or a number of steps.")

@@ -40,6 +40,7 @@ from tunewright.evaluate.task_scores import scores_by_task
 from tunewright.evaluate.worst_errors import WORST, worst_errors
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
+from tunewright.models.few_bits import quantize_for_scores
 from tunewright.models.input_settings import InputSettings
 from tunewright.models.load import limit_threads, load_finished
 from tunewright.models.token_similarity import ENCODER
@@ -121,6 +122,8 @@ def evaluate(
     max_new_tokens: int = 256,
     encoder: str | None = None,
     device: str = "auto",
+    quantized: str | None = None,
+    quantized_group_size: int | None = None,
     output_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -148,6 +151,9 @@ def evaluate(
         encoder: what `bertscore` compares texts by; a folder, catalogue name or hub id. Default:
             all-minilm-l6-v2.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        quantized: score the model with its layers in few bits: `int4_weight` or
+            `int8_dynamic_int4_weight`. What it is compared with is not quantized.
+        quantized_group_size: inputs that share a scale then. Default: 32.
         output_dir: where to write `evaluation.json` and `predictions.jsonl`. Default: nowhere.
         progress: told how far the work is.
 
@@ -174,6 +180,8 @@ def evaluate(
     if len(dataset) == 0:
         raise DataError("There is no row to evaluate on. Check the source and its splits.")
     finished = load_finished(model, dataset.task, device=device, max_length=max_length)
+    if quantized is not None:
+        notes = [*notes, quantize_for_scores(finished.model, quantized, quantized_group_size)]
     if probes is not None:
         require_tuned_text(finished, model)
     settings = finished.settings

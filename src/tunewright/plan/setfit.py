@@ -33,6 +33,7 @@ _REFUSED = (
     "focal_gamma",
     "unfreeze_steps",
     "layer_learning_rate_decay",
+    "quantization_aware",
 )
 """Keys that speak for another method."""
 

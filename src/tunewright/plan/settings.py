@@ -122,7 +122,7 @@ def choose_settings(
     """
     choice = Choices(recipe)
     small = facts.parameters < 500e6
-    proposed = (FineTuningMethod.SETFIT, setfit) if setfit else _method(facts)
+    proposed = (FineTuningMethod.SETFIT, setfit) if setfit else _method(facts, recipe)
     method = choice.set("method", *proposed)
     if recipe.init_lora_weights == "pissa":
         choice.set("dtype", "float32", "bfloat16 would round what PiSSA takes out of the base")
@@ -219,8 +219,10 @@ class Choices:
         return value
 
 
-def _method(facts: ModelFacts) -> tuple[FineTuningMethod, str]:
+def _method(facts: ModelFacts, recipe: Recipe) -> tuple[FineTuningMethod, str]:
     millions = facts.parameters / 1e6
+    if recipe.quantization_aware is not None:
+        return FineTuningMethod.FULL, "quantization_aware is for the base's own weights"
     if facts.kind == "encoder" or millions < 100:
         return FineTuningMethod.FULL, f"{millions:.0f}M parameters: every weight fits in training"
     return (

@@ -22,6 +22,7 @@ from tunewright.data.token_store import targets_of
 from tunewright.errors import ArtifactError
 from tunewright.metrics import get_metric
 from tunewright.models.adapters import apply_method
+from tunewright.models.few_bits import pretend_few_bits
 from tunewright.models.input_settings import NEW_HEADS, write_settings
 from tunewright.models.load import limit_threads, load_base, pick_device
 from tunewright.models.pissa import as_plain_lora, initial_factors
@@ -76,7 +77,9 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     scale = 1.0
     if task is Task.REGRESSION:
         scale = _start_at_mean(model, targets_of(prepared.train.examples))
-    model = apply_method(model, recipe, task)
+    model = apply_method(model, recipe, task, prepared.started)
+    if recipe.quantization_aware is not None:
+        pretend_few_bits(model, recipe.quantization_aware, recipe.quantization_group_size)
     pissa = initial_factors(model) if recipe.init_lora_weights == "pissa" else None
     if recipe.gradient_checkpointing:
         model.config.use_cache = False

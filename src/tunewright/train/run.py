@@ -27,6 +27,7 @@ from tunewright.config.recipe import Recipe
 from tunewright.data.export import write_dataset
 from tunewright.data.sources import load_splits
 from tunewright.errors import ArtifactError, Interrupted
+from tunewright.models.adapter_folder import WEIGHTS, hash_weights
 from tunewright.models.load import pick_device
 from tunewright.models.memory import peak_memory, reset_peak_memory
 from tunewright.train.build import build_job
@@ -90,6 +91,9 @@ def start(
             for name, content in (notes or {}).items():
                 write_json(folder / name, content)
             artifact.parents = hash_files(folder / DATA) | hash_weights(prepared.facts.folder)
+            if prepared.started is not None:
+                weights = prepared.started.folder / WEIGHTS
+                artifact.parents[f"adapter/{WEIGHTS}"] = sha256_file(weights)
             artifact.results["reasons"] = prepared.reasons
             artifact.write()
         processes.wait_for_everyone()
@@ -182,11 +186,6 @@ def finished_result(folder: Path) -> RunResult:
 def is_begun(folder: Path) -> bool:
     """Whether a run was ever trained in `folder`: it can be resumed, and must not be replaced."""
     return (folder / "manifest.json").is_file() and (folder / JOURNAL).is_file()
-
-
-def hash_weights(folder: Path) -> dict[str, str]:
-    """SHA-256 of a base's weight files, by name."""
-    return {f"model/{p.name}": sha256_file(p) for p in sorted(folder.glob("*.safetensors"))}
 
 
 def _refuse_other_content(folder: Path) -> None:
