@@ -16,9 +16,9 @@ from tunewright.artifacts import Artifact
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.data.records import Splits
 from tunewright.errors import ArtifactError, ConfigError
+from tunewright.train.folder import RunResult
 from tunewright.train.loop import STOP_FILE
 from tunewright.train.prepare import Prepared
-from tunewright.train.run import RunResult
 
 CONFIG_FILE = "fine_tuning_config.json"
 ARGUMENTS_FILE = "training_args.json"
@@ -271,7 +271,7 @@ class FineTuner:
 
     def _finished(self) -> RunResult:
         if self._result is None:
-            from tunewright.train.run import finished_result
+            from tunewright.train.folder import finished_result
 
             self._result = finished_result(Path(self.config.output_dir))
         return self._result
