@@ -16,6 +16,7 @@ from tunewright.cli.app import run
 from tunewright.config.load import load_recipe
 from tunewright.config.recipe import Recipe
 from tunewright.errors import ConfigError, Interrupted
+from tunewright.fine_tuning import resume_fine_tuning
 from tunewright.train.folder import global_batch
 from tunewright.train.journal import read_journal
 from tunewright.train.resizing import CHANGEABLE, differing_keys, resized
@@ -103,6 +104,8 @@ def test_a_resumed_run_of_smaller_passes_ends_as_one_that_was_not_stopped(
     cut = tmp_path / "cut"
     with pytest.raises(Interrupted):
         train(runs.recipe(tiny_decoder, instruction_file, cut, **values), StopAfter(cut, 3))
+    with pytest.raises(ConfigError, match="can be one of: 1, 2, 4, 8"):
+        resume_fine_tuning(str(cut), changes={"per_device_train_batch_size": 3})
     assert run(["resume", str(cut), "max_steps=9"]) == 2
     assert "max_steps cannot be changed" in capsys.readouterr().err
     changes = ["per_device_train_batch_size=2", "per_device_eval_batch_size=1"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -214,13 +215,20 @@ class FineTuner:
         self._result = pipeline.train_or_resume(prepared, notes=notes)
         return _metrics(self._result)
 
-    def resume(self, checkpoint_dir: str | None = None) -> dict[str, float]:
+    def resume(
+        self, checkpoint_dir: str | None = None, changes: Mapping[str, Any] | None = None
+    ) -> dict[str, float]:
         """Finish a run that was stopped, as if it had never been stopped.
 
         Args:
             checkpoint_dir: a checkpoint-N folder. Default: the newest whole one.
+            changes: sizes that change nothing in the training, such as
+                `{"per_device_train_batch_size": 2}`.
+
+        Raises:
+            ConfigError: a change would change the training.
         """
-        self._result = pipeline.resume(self.config.output_dir, checkpoint=checkpoint_dir)
+        self._result = _resumed(self.config.output_dir, checkpoint_dir, changes)
         return _metrics(self._result)
 
     def evaluate(self) -> dict[str, float]:
@@ -296,9 +304,18 @@ def fine_tune_model(config: FineTuningConfig) -> dict[str, float]:
     return FineTuner(config).train()
 
 
-def resume_fine_tuning(output_dir: str, checkpoint_dir: str | None = None) -> dict[str, float]:
+def resume_fine_tuning(
+    output_dir: str, checkpoint_dir: str | None = None, changes: Mapping[str, Any] | None = None
+) -> dict[str, float]:
     """Finish the run in `output_dir`; see `FineTuner.resume`."""
-    return _metrics(pipeline.resume(output_dir, checkpoint=checkpoint_dir))
+    return _metrics(_resumed(output_dir, checkpoint_dir, changes))
+
+
+def _resumed(
+    output_dir: str, checkpoint_dir: str | None, changes: Mapping[str, Any] | None
+) -> RunResult:
+    words = [f"{key}={json.dumps(value)}" for key, value in (changes or {}).items()]
+    return pipeline.resume(output_dir, checkpoint=checkpoint_dir, changes=words)
 
 
 def stop_fine_tuning(output_dir: str) -> None:
