@@ -89,8 +89,8 @@ def short_of_memory(part: str, calls: set[int], kind: int) -> Plan:
     return in_job(plant)
 
 
-def spiking(step: int) -> Plan:
-    """In a child: the gradients of a step explode."""
+def spiking(step: int, norm: float = 10_000.0) -> Plan:
+    """In a child: the gradients of a step have this norm."""
 
     def plant(job: Any) -> None:
         whole, seen = job.optimizer.gather_gradients, 0
@@ -98,9 +98,12 @@ def spiking(step: int) -> Plan:
         def gather() -> float:
             nonlocal seen
             seen += 1
-            for parameter in job.optimizer.parameters if seen == step else ():
-                parameter.grad *= 10_000
-            return float(whole())
+            found = float(whole())
+            if seen != step:
+                return found
+            for master in job.optimizer.masters:
+                master.grad *= norm / found
+            return norm
 
         job.optimizer.gather_gradients = gather
 

@@ -58,7 +58,7 @@ DIAGNOSES = {
     "memory": "memory_short",
 }
 """What a run must have said of a fault that it lives with. Few wrong labels may do no harm."""
-STEPS, BATCH = 100, 8
+STEPS, BATCH, SCORES = 100, 8, 4
 DISK = 160_000_000
 """Bytes of a disk that gets full: a run asks for 50 million at each save."""
 TRAIN, RESUME = ["train", RECIPE], ["resume", RUN]
@@ -150,7 +150,7 @@ class Faults:
             "max_steps": STEPS,
             "per_device_train_batch_size": BATCH,
             "gradient_accumulation_steps": 1,
-            "eval_steps": 25,
+            "eval_steps": STEPS // SCORES,
             "save_steps": 8,
             "save_total_limit": 2,
             "load_best_model_at_end": False,
@@ -191,7 +191,7 @@ class Faults:
         return fault.seed % self.seeds
 
     def _spike(self, fault: Fault, noise: random.Random, folder: Path) -> None:
-        """All gradients of one step are 10,000 times as large."""
+        """The gradients of one step have a norm of 10,000; others have one near 1."""
         step = noise.randint(40, STEPS - 1)
         fault.where = f"in the gradient of step {step}"
         self._write(folder, self.rows, self._seed(fault))
@@ -223,7 +223,7 @@ class Faults:
 
     def _memory(self, fault: Fault, noise: random.Random, folder: Path) -> None:
         part = noise.choice(("forward", "backward", "gather", "update", "score"))
-        calls = {noise.randint(1, 8 if part == "score" else STEPS) for _ in range(2)}
+        calls = {noise.randint(1, SCORES if part == "score" else STEPS) for _ in range(2)}
         fault.where = f"{part}, calls {sorted(calls)}"
         self._write(folder, self.rows, self._seed(fault))
         self._finished(fault, folder, short_of_memory(part, calls, noise.randrange(3)))

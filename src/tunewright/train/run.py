@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunewright.artifacts import (
     Artifact,
@@ -57,9 +57,6 @@ from tunewright.train.rollback import restore
 from tunewright.train.token_cache import TOKENS, Progress, remove_tokens
 from tunewright.train.trackers import tracked
 from tunewright.train.watch import Diagnosis, note
-
-if TYPE_CHECKING:
-    pass
 
 
 def start(
@@ -188,9 +185,13 @@ def stopped_before_rows(folder: Path, changes: Sequence[str] = ()) -> Prepared |
         None where the rows are there and `resume` can go on.
     """
     artifact = Artifact.open(folder, "run")
-    if artifact.status == "done" or artifact.parents:
+    if artifact.status == "done":
         return None
-    recipe = _resized(Recipe.check(artifact.config), artifact, changes)
+    recipe = Recipe.check(artifact.config)
+    processes_of(recipe).wait_for_everyone()  # all have read it before one writes it again
+    if artifact.parents:
+        return None
+    recipe = _resized(recipe, artifact, changes)
     prepared = prepare(recipe, tokens=folder / TOKENS)
     prepared.recipe = prepared.recipe.model_copy(update={"output_dir": str(folder)})
     prepared.reasons = artifact.results.get("reasons", {}) | prepared.reasons
