@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -17,9 +18,9 @@ from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.data.records import Splits
 from tunewright.errors import ArtifactError, ConfigError
 from tunewright.models.inspect import is_adapter
+from tunewright.train.folder import RunResult
 from tunewright.train.loop import STOP_FILE
 from tunewright.train.prepare import Prepared
-from tunewright.train.run import RunResult
 
 CONFIG_FILE = "fine_tuning_config.json"
 ARGUMENTS_FILE = "training_args.json"
@@ -228,13 +229,20 @@ class FineTuner:
         self._result = pipeline.train_or_resume(prepared, notes=notes)
         return _metrics(self._result)
 
-    def resume(self, checkpoint_dir: str | None = None) -> dict[str, float]:
+    def resume(
+        self, checkpoint_dir: str | None = None, changes: Mapping[str, Any] | None = None
+    ) -> dict[str, float]:
         """Finish a run that was stopped, as if it had never been stopped.
 
         Args:
             checkpoint_dir: a checkpoint-N folder. Default: the newest whole one.
+            changes: sizes that change nothing in the training, such as
+                `{"per_device_train_batch_size": 2}`.
+
+        Raises:
+            ConfigError: a change would change the training.
         """
-        self._result = pipeline.resume(self.config.output_dir, checkpoint=checkpoint_dir)
+        self._result = _resumed(self.config.output_dir, checkpoint_dir, changes)
         return _metrics(self._result)
 
     def evaluate(self) -> dict[str, float]:
@@ -285,7 +293,7 @@ class FineTuner:
 
     def _finished(self) -> RunResult:
         if self._result is None:
-            from tunewright.train.run import finished_result
+            from tunewright.train.folder import finished_result
 
             self._result = finished_result(Path(self.config.output_dir))
         return self._result
@@ -310,9 +318,18 @@ def fine_tune_model(config: FineTuningConfig) -> dict[str, float]:
     return FineTuner(config).train()
 
 
-def resume_fine_tuning(output_dir: str, checkpoint_dir: str | None = None) -> dict[str, float]:
+def resume_fine_tuning(
+    output_dir: str, checkpoint_dir: str | None = None, changes: Mapping[str, Any] | None = None
+) -> dict[str, float]:
     """Finish the run in `output_dir`; see `FineTuner.resume`."""
-    return _metrics(pipeline.resume(output_dir, checkpoint=checkpoint_dir))
+    return _metrics(_resumed(output_dir, checkpoint_dir, changes))
+
+
+def _resumed(
+    output_dir: str, checkpoint_dir: str | None, changes: Mapping[str, Any] | None
+) -> RunResult:
+    words = [f"{key}={json.dumps(value)}" for key, value in (changes or {}).items()]
+    return pipeline.resume(output_dir, checkpoint=checkpoint_dir, changes=words)
 
 
 def stop_fine_tuning(output_dir: str) -> None:

@@ -254,6 +254,10 @@ def _save_model(model: Any, prepared: Prepared, target: Path) -> None:
     """Write weights, tokenizer and input settings in the plain transformers or PEFT layout."""
     from tunewright.models.load import quiet_loading
 
+    for adapter in getattr(model, "peft_config", {}).values():
+        for name, value in vars(adapter).items():
+            if isinstance(value, set):  # written in an order that each process has of its own
+                setattr(adapter, name, sorted(value))
     with quiet_loading():
         model.save_pretrained(target)
         prepared.tokenizer.save_pretrained(target)
