@@ -82,6 +82,9 @@ def begin(arguments: Sequence[str], folder: Path, plan: Plan | None = None) -> i
         log = os.open(log_of(folder), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        import torch
+
+        torch.set_num_threads(1)  # a new pool, before threads that load weights race for one
         if plan is not None:
             plan()
         code = command(arguments)

@@ -66,7 +66,7 @@ def short_of_memory(part: str, calls: set[int], kind: int) -> Plan:
 
     def plant(job: Any) -> None:
         if part in ("forward", "score"):
-            job.forward.register_forward_pre_hook(
+            job.forward.model.register_forward_pre_hook(  # scores ask it without the forward
                 lambda module, _: count() if module.training == (part == "forward") else None
             )
         elif part == "backward":
