@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_OF_ALL_TOKENS = ("attention.self.key", "attention.self.value")
 _TOLERANCE = 0.02
 """Largest relative difference allowed between the logits of both ways."""
 
@@ -75,6 +76,17 @@ def read_first_token(model: Any) -> bool:
     if not same:
         last.__class__ = own
     return same
+
+
+def first_token_layers(model: nn.Module) -> list[nn.Linear]:
+    """The linear layers that are computed for the first token of each row only."""
+    return [
+        linear
+        for layer in model.modules()
+        if isinstance(layer, FirstTokenLayer)
+        for name, linear in layer.named_modules()  # type: ignore[attr-defined]
+        if isinstance(linear, nn.Linear) and not name.startswith(_OF_ALL_TOKENS)
+    ]
 
 
 def _is_berts(layer: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 _STATUS = Path("/proc/self/status")
 _TRIM, _MAP = -1, -3
 """Numbers of glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD (mallopt(3))."""
-_LARGE, _KEPT = 32 * 2**20, 512 * 2**20
+_LARGE, _KEPT = 32 * 2**20, 256 * 2**20
 """Bytes of a block that is mapped by itself (glibc takes no more), and of what the heap keeps free
 at its end."""
 

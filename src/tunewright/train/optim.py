@@ -129,6 +129,12 @@ class MasterAdamW:
             eps,
         )
 
+    @property
+    def updated(self) -> int:
+        """Weights that an update moves: all but rows of tables that were never looked up."""
+        tables = self._tables
+        return sum(tables[id(p)].updated if id(p) in tables else p.numel() for p in self.parameters)
+
     def set_rate_factor(self, factor: float) -> None:
         """Set every group's rate to its peak times `factor`."""
         for group, inner in zip(self.groups, self.inner.param_groups, strict=True):

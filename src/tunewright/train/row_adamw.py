@@ -146,6 +146,11 @@ class RowAdamW:
             for kept in self._decays:
                 piece.mul_(kept)
 
+    @property
+    def updated(self) -> int:
+        """Weights that an update moves, but for decay that waits."""
+        return len(self._seen) * self.parameter.shape[1]
+
     @torch.no_grad()
     def settle(self) -> None:
         """Make `master` and the parameter what they are without any of this."""
