@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tunewright.config.optimization import Optimizer
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.data.example import Example
@@ -22,15 +23,19 @@ from tunewright.data.token_store import targets_of
 from tunewright.errors import ArtifactError
 from tunewright.metrics import get_metric
 from tunewright.models.adapters import apply_method
+from tunewright.models.cpu_dropout import speed_up_dropout
 from tunewright.models.few_bits import pretend_few_bits
+from tunewright.models.first_token import read_first_token
 from tunewright.models.input_settings import NEW_HEADS, write_settings
 from tunewright.models.load import limit_threads, load_base, pick_device
+from tunewright.models.memory import keep_freed_memory
 from tunewright.models.pissa import as_plain_lora, initial_factors
 from tunewright.train.checkpoint import LoopState, save_checkpoint
 from tunewright.train.loop import Job
 from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.prepare import Prepared
 from tunewright.train.rates import hidden_matrices, make_unfreezing, rate_shares
+from tunewright.train.row_adamw import sparse_tables
 from tunewright.train.validate import metrics_of
 from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAverage
 
@@ -59,6 +64,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     recipe, task = prepared.recipe, prepared.task
     assert recipe.method is not None and recipe.learning_rate is not None
     limit_threads()
+    keep_freed_memory()
     device = pick_device(recipe.device)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     torch.manual_seed(recipe.seed)
@@ -88,6 +94,8 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
             model.enable_input_require_grads()
     if kept is None:  # quantized weights are where they were loaded to
         model.to(accelerator.device)
+    if accelerator.device.type == "cpu":
+        speed_up_dropout(model)
     forward: Forward | EmbeddingForward | SpanForward
     if task.is_generative:
         _set_stop_tokens(model, prepared)
@@ -105,6 +113,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     elif recipe.method is FineTuningMethod.SETFIT:
         forward = _setfit_forward(model, prepared)
     else:
+        read_first_token(model)
         forward = LabelForward(
             model,
             model.config.problem_type,
@@ -122,7 +131,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         task=task,
         labels=prepared.labels,
         forward=forward,
-        optimizer=_optimizer(model, recipe),
+        optimizer=_optimizer(model, recipe, accelerator.num_processes),
         train=_trained_examples(prepared),
         validation=prepared.validation.examples,
         pad_id=int(prepared.tokenizer.pad_token_id),
@@ -179,7 +188,7 @@ def _save_start(prepared: Prepared, folder: Path) -> None:
     save_checkpoint(folder, LoopState(), fresh.optimizer.state_tensors(), fresh.save_model)
 
 
-def _optimizer(model: Any, recipe: Recipe) -> MasterAdamW:
+def _optimizer(model: Any, recipe: Recipe, processes: int) -> MasterAdamW:
     """The recipe's optimizer over the trainable weights, with what is done after each update."""
     assert recipe.learning_rate is not None
     groups = make_groups(
@@ -194,7 +203,11 @@ def _optimizer(model: Any, recipe: Recipe) -> MasterAdamW:
     if recipe.decay_to_start:
         for group in groups:
             group.weight_decay = group.weight_decay if group.is_head else 0.0
-    optimizer = MasterAdamW(groups, kind=recipe.optim)
+    ruled = recipe.decay_to_start or recipe.l1_decay or recipe.ema_decay is not None
+    plain = recipe.optim is Optimizer.ADAMW and not ruled
+    alone = processes == 1 and model.device.type in ("cpu", "cuda")
+    tables = sparse_tables(model) if plain and alone else {}
+    optimizer = MasterAdamW(groups, kind=recipe.optim, tables=tables)
     if recipe.decay_to_start:
         optimizer.rules.append(PullToStart(optimizer, recipe.decay_to_start))
     if recipe.l1_decay:

@@ -254,6 +254,8 @@ def run_loop(
         tell("best_loaded", best_step=state.best_step, best_score=state.best_score)
     elif job.optimizer.average:
         job.optimizer.average.keep()
+    else:
+        job.optimizer.settle()
     return state
 
 

@@ -187,7 +187,7 @@ def prepare(
         facts,
         task,
         _training_lengths(train, task, recipe),
-        measure_machine(device.type),
+        measure_machine(device.type, facts.hidden_size),
         longest=longest,
         validation_rows=len(splits.validation),
         longest_answer=_longest_answer(train) if task is Task.QUESTION_ANSWERING else 0,
