@@ -17,6 +17,7 @@ from tunewright.artifacts import Artifact
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.data.records import Splits
 from tunewright.errors import ArtifactError, ConfigError
+from tunewright.models.inspect import is_adapter
 from tunewright.train.folder import RunResult
 from tunewright.train.loop import STOP_FILE
 from tunewright.train.prepare import Prepared
@@ -36,11 +37,12 @@ class FineTuningConfig(RecipeKeys):
     (`RecipeKeys`), to be given by keyword.
 
     Attributes:
-        model_path: catalogue name, folder or hub id of the base.
+        model_path: catalogue name, folder or hub id of the base; or the folder of an adapter, which
+            is trained further: it decides the method and the `lora_` settings that are left alone.
         output_dir: folder of the run.
         method: `FineTuningMethod` or its name. Default: LORA.
         dataset_path: what `DataCollector.export` wrote (its prefix or metadata file), a file, a
-            folder, or a catalogue name.
+            folder, or a catalogue name; or a list of these, as `data.train` of a recipe.
         dataset: rows in memory instead: a `datasets.Dataset` or `DatasetDict`, or a list of dicts.
         num_train_epochs: passes over the training rows.
         per_device_train_batch_size, per_device_eval_batch_size: rows in one forward pass.
@@ -72,7 +74,7 @@ class FineTuningConfig(RecipeKeys):
     model_path: str
     output_dir: str
     method: FineTuningMethod | str = FineTuningMethod.LORA
-    dataset_path: str | None = None
+    dataset_path: str | Sequence[str | Mapping[str, Any]] | None = None
     dataset: Any = None
     num_train_epochs: float = 3
     per_device_train_batch_size: int = 4
@@ -159,7 +161,19 @@ class FineTuningConfig(RecipeKeys):
             "device": self.device,
             "seed": self.seed,
         }
+        if is_adapter(self.model_path):
+            values |= self._left_to_the_adapter(values)
+            if not self.source_prefix:
+                del values["data"]["source_prefix"]
         return Recipe.check(values | given, "FineTuningConfig")
+
+    def _left_to_the_adapter(self, values: Mapping[str, Any]) -> dict[str, None]:
+        """Keys of the update that have the default of this class: the adapter decides them."""
+        own = ("method", "lora_r", "lora_alpha", "lora_dropout", "quantization_bits")
+        left = [key for key in own if values[key] == getattr(type(self), key)]
+        if values["num_virtual_tokens"] == type(self).prompt_length:
+            left.append("num_virtual_tokens")
+        return dict.fromkeys(left)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a JSON-like mapping; rows in memory are only counted."""

@@ -22,6 +22,7 @@ from tunewright.artifacts import (
 )
 from tunewright.config.recipe import Recipe
 from tunewright.errors import ArtifactError, SpaceError
+from tunewright.models.adapter_folder import WEIGHTS, hash_weights
 from tunewright.models.load import pick_device
 from tunewright.train.journal import JOURNAL
 from tunewright.train.prepare import Prepared
@@ -74,11 +75,6 @@ def held(folder: Path, processes: PartialState, prepared: Prepared | None) -> It
         for place in (folder, folder / DATA):
             remove_unfinished(place)
         yield
-
-
-def hash_weights(folder: Path) -> dict[str, str]:
-    """SHA-256 of a base's weight files, by name."""
-    return {f"model/{p.name}": sha256_file(p) for p in sorted(folder.glob("*.safetensors"))}
 
 
 def _refuse_other_content(folder: Path) -> None:
@@ -137,9 +133,22 @@ def is_begun(folder: Path) -> bool:
     return (folder / "manifest.json").is_file() and (folder / JOURNAL).is_file()
 
 
+def parents_of(prepared: Prepared, folder: Path) -> dict[str, str]:
+    """SHA-256 of all that a run is made from: its rows, its base, the adapter that it goes on from.
+
+    Args:
+        prepared: the run.
+        folder: where its rows are.
+    """
+    found = hash_files(folder / DATA) | hash_weights(prepared.facts.folder)
+    if prepared.started is not None:
+        found[f"adapter/{WEIGHTS}"] = sha256_file(prepared.started.folder / WEIGHTS)
+    return found
+
+
 def require_same(artifact: Artifact, folder: Path, prepared: Prepared) -> None:
     """Refuse to go on with other rows or another base than the run began with."""
-    found = hash_files(folder / DATA) | hash_weights(prepared.facts.folder)
+    found = parents_of(prepared, folder)
     changed = sorted(name for name in artifact.parents if found.get(name) != artifact.parents[name])
     if changed:
         raise ArtifactError(

@@ -93,6 +93,7 @@ class Job:
         unfreezing: which layers have joined in a step, where they join one by one.
         save_finished: writes the finished model.
         generation: which answers are written and scored with the validation rows.
+        mixed: the source of each validation row, where tasks are mixed.
     """
 
     recipe: Recipe
@@ -114,6 +115,7 @@ class Job:
     step_seconds: float = 0.0
     unfreezing: Unfreezing | None = None
     generation: GeneratedScores | None = None
+    mixed: Sequence[str] = ()
     lengths: NDArray[np.uint32] = field(init=False)
     trained: NDArray[np.uint32] = field(init=False)
 
@@ -252,6 +254,8 @@ def run_loop(
         tell("best_loaded", best_step=state.best_step, best_score=state.best_score)
     elif job.optimizer.average:
         job.optimizer.average.keep()
+    else:
+        job.optimizer.settle()
     return state
 
 
@@ -298,7 +302,7 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
             state,
             tell,
             lambda size: validation_scores(
-                forward, job.validation, job.task, job.labels, job.pad_id, size
+                forward, job.validation, job.task, job.labels, job.pad_id, size, job.mixed
             ),
         )
         if (answers := job.generation) is not None:

@@ -15,7 +15,6 @@ from typing import Any
 from tunewright.artifacts import (
     Artifact,
     atomic_write,
-    hash_files,
     sync,
     write_json,
 )
@@ -41,8 +40,8 @@ from tunewright.train.folder import (
     RunResult,
     finished_result,
     global_batch,
-    hash_weights,
     held,
+    parents_of,
     processes_of,
     require_same,
     told_of_full_disk,
@@ -89,7 +88,7 @@ def start(
             atomic_write(folder / RECIPE, dump_recipe(recipe))
             for name, content in (notes or {}).items():
                 write_json(folder / name, content)
-            artifact.parents = hash_files(folder / DATA) | hash_weights(prepared.facts.folder)
+            artifact.parents = parents_of(prepared, folder)
             artifact.write()
         processes.wait_for_everyone()
         return _train(prepared, Artifact.open(folder, "run"), None, observer)
