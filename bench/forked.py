@@ -21,7 +21,7 @@ from typing import Any
 
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-DEADLINE = 180.0
+DEADLINE = 600.0
 """Seconds after which a child is taken to hang."""
 
 Plan = Callable[[], None]

@@ -21,7 +21,7 @@ def stressed(*arguments: str) -> tuple[dict[str, Any], str]:
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
