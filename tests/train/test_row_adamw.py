@@ -127,9 +127,16 @@ def test_only_trained_large_tables_that_are_nothing_else_are_taken() -> None:
 
 def test_state_holds_only_rows_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_adamw, "_FIRST_ROOM", 4)
+    monkeypatch.setattr(row_adamw, "_WAITING", 2)
     model = Texts(torch.float32)
     optimizer = optimizer_of(model, True)
     take(model, optimizer, range(2))
     (table,) = optimizer._tables.values()
     assert sorted(table._seen.tolist()) == [3, 8, 70, 4999]
-    assert len(table._moments[0]) <= 2 * 4
+    assert len(table._moments[0]) <= 2 * 4 and not table._decays
+    often, once = model.table.weight.detach().clone(), Texts(torch.float32)
+    monkeypatch.setattr(row_adamw, "_WAITING", 100)
+    optimizer = optimizer_of(once, True)
+    take(once, optimizer, range(2))
+    optimizer.settle()
+    assert torch.equal(once.table.weight, often)

@@ -57,8 +57,7 @@ class Machine:
     Attributes:
         device: `cpu`, `cuda` or `mps`.
         memory_bytes: of the device (of the machine, for a CPU).
-        bfloat16_gain: rate of bfloat16 matrix products over float32 ones, of 512 tokens with a
-            matrix of the model's width and four times that.
+        bfloat16_gain: rate of bfloat16 matrix products of the model's width over float32 ones.
     """
 
     device: str

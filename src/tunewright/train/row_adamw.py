@@ -25,6 +25,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 _FEWEST_ROWS = 4096
 """Tables of fewer rows, such as those of positions, cost next to nothing as they are."""
 _FIRST_ROOM = 1024
+_WAITING = 256
+"""Steps whose decay may wait: a row that is looked up late must not cost more than the step."""
 _BLOCK = 2**17
 """Weights that decay together: they stay in the cache from one step to the next."""
 
@@ -120,6 +122,8 @@ class RowAdamW:
         self.parameter.index_copy_(0, self._seen, weights.to(self.parameter.dtype))
         if weight_decay:
             self._decays.append(1 - learning_rate * weight_decay)
+        if len(self._decays) >= _WAITING:
+            self._catch_up()
 
     def _see(self, rows: Tensor) -> None:
         """Take in rows that were not looked up before."""
@@ -151,15 +155,19 @@ class RowAdamW:
         """Weights that an update moves, but for decay that waits."""
         return len(self._seen) * self.parameter.shape[1]
 
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Make `master` and the parameter what they are without any of this."""
+    def _catch_up(self) -> None:
+        """Take from rows that were not looked up what they have lost."""
         if self._decays:
             behind = (self._place < 0).nonzero()[:, 0]
             weights = self.master[behind]
             self._decay(weights)
             self.master[behind] = weights
             self._decays.clear()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Make `master` and the parameter what they are without any of this."""
+        self._catch_up()
         self.master[self._seen] = self._weights[: len(self._seen)]
         if self.parameter.dtype != torch.float32:
             self.parameter.copy_(self.master)
