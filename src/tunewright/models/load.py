@@ -223,9 +223,22 @@ def model_class(facts: ModelFacts, task: Task) -> Any:
 def _from_pretrained(auto: Any, folder: Path, options: dict[str, Any]) -> PreTrainedModel:
     try:
         with quiet_loading():
-            return auto.from_pretrained(folder, **options)
+            model: PreTrainedModel = auto.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder} could not be loaded: {_first_line(error)}") from error
+    _keep_4bit_layout(model)
+    return model
+
+
+def _keep_4bit_layout(model: Any) -> None:
+    """Keep bitsandbytes from packing 4-bit weights anew when a model on a CPU is first scored.
+
+    On processors with bfloat16 its layers do so, round their scales, and from then on hand no
+    gradient down; and they fail where a layer is narrower than a block.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 @dataclass(slots=True)
