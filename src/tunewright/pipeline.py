@@ -21,6 +21,8 @@ from tunewright.data.records import Dataset, Splits
 from tunewright.data.sources import load, load_splits
 from tunewright.errors import ArtifactError, DataError, TunewrightError
 from tunewright.evaluate.answers import Progress
+from tunewright.evaluate.endpoint import Endpoint
+from tunewright.evaluate.judge import ask_judge
 from tunewright.evaluate.leakage import leaked_rows, said_of_leakage
 from tunewright.evaluate.paired_models import add_paired_tests
 from tunewright.evaluate.people import Answered, make_answers
@@ -237,7 +239,7 @@ def human_answers(
     model: str,
     other: str | None,
     folder: Path,
-    source: str | None = None,
+    source: str | Dataset | None = None,
     *,
     task: str = "auto",
     columns: Mapping[str, str] | None = None,
@@ -256,6 +258,31 @@ def human_answers(
     rows = rows_to_score(model, source, task=task, columns=columns)
     rows = rows.select(range(min(len(rows), num_samples or 50)))
     return make_answers(model, other, rows, folder, **options)
+
+
+def judge_answers(
+    model: str,
+    other: str | None,
+    folder: Path,
+    endpoint: Endpoint,
+    source: str | Dataset | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Let a model judge what two models answer; see `tunewright.evaluate.judge.ask_judge`.
+
+    Args:
+        model: what to judge.
+        other: what it is compared with. Default: what it was tuned from.
+        folder: where answers and votes are kept.
+        endpoint: the judge.
+        source: of the prompts, as in `evaluate_model`.
+        progress: told how far the work is.
+        options: as in `human_answers`.
+    """
+    rows = human_answers(model, other, folder, source, progress=progress, **options)
+    return ask_judge(endpoint, rows, folder, progress)
 
 
 def rows_to_score(

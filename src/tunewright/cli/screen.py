@@ -196,7 +196,19 @@ def finding_lines(evaluation: Mapping[str, Any]) -> list[str]:
     slices = (evaluation.get("slices") or {}).get("verdict", [])
     robust = evaluation.get("robustness") or {}
     said = [*robust.get("verdict", []), *robust.get("notes", [])]
-    return [*slices, *said, *lost.get("verdict", []), *lost.get("notes", [])]
+    words = attribution_lines(evaluation.get("attribution") or {"rows": []})
+    return [*slices, *said, *words, *lost.get("verdict", []), *lost.get("notes", [])]
+
+
+def attribution_lines(found: Mapping[str, Any]) -> list[str]:
+    """Of each row the words that moved its prediction most, with what they add."""
+    said = []
+    for row in found["rows"]:
+        seen = [word for word in row["words"] if word["score"] is not None]
+        most = sorted(seen, key=lambda word: -abs(word["score"]))[:5]
+        words = ", ".join(f"{word['text']} {word['score']:+.2f}" for word in most)
+        said.append(f"Row {row['row']}, predicted {row['predicted']}: {words}.")
+    return said
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:

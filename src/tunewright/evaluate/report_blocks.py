@@ -6,11 +6,17 @@ Each is a heading, sentences and a table, which the HTML and the Markdown pages 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunewright.evaluate import wording
 from tunewright.evaluate.forgetting import said_change
+from tunewright.evaluate.marked_words import (
+    MarkedText,
+    marked_texts,
+    said_of_attribution,
+    words_table,
+)
 from tunewright.evaluate.previous import said_of_changes
 from tunewright.evaluate.report_tables import Table, shortened
 from tunewright.evaluate.robustness import said_change as said_of_probe
@@ -20,12 +26,16 @@ _STATUS = {"forgotten": "worse", "improved": "better", "none": "no detectable di
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a report. `anchor` is unique among the blocks of one evaluation."""
+    """A part of a report. `anchor` is unique among the blocks of one evaluation.
+
+    `marked` is what a page that has colours shows in place of the table.
+    """
 
     anchor: str
     title: str
     said: list[str]
     table: Table | None
+    marked: list[MarkedText] = field(default_factory=list)
 
 
 def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
@@ -43,6 +53,12 @@ def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
         found.append(Block("robustness", "Robustness", said, robustness_table(robust)))
         if (flips := flips_table(robust)) is not None:
             found.append(Block("broken-by-changes", "Broken by a change", [], flips))
+    if words := evaluation.get("attribution"):
+        said = said_of_attribution(words)
+        texts = marked_texts(words)
+        found.append(
+            Block("words", "Which words moved the prediction", said, words_table(words), texts)
+        )
     if lost := evaluation.get("forgetting"):
         said = [*lost["verdict"][:1], *lost["notes"]]
         found.append(Block("forgetting", "Forgetting", said, forgetting_table(lost)))

@@ -22,6 +22,7 @@ from tunewright.data.render import Renderer
 from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate.answer_rows import answer_errors, answer_line, said_of_windows
 from tunewright.evaluate.answers import Answers, Progress, Work
+from tunewright.evaluate.attributed import attribute_rows, require_attributable
 from tunewright.evaluate.entity_rows import (
     entity_errors,
     entity_line,
@@ -41,6 +42,7 @@ from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
 from tunewright.models.input_settings import InputSettings
 from tunewright.models.load import limit_threads, load_finished
+from tunewright.models.paraphrase import require_writer
 from tunewright.models.token_similarity import ENCODER
 
 EVALUATION = "evaluation.json"
@@ -70,6 +72,7 @@ class Evaluation:
         changes: rows fixed and broken since an earlier model.
         forgetting: probes before and after tuning; see `measure_forgetting`.
         robustness: scores of rows that are written otherwise; see `measure_robustness`.
+        attribution: which words moved the prediction of some rows; see `attribute_rows`.
         pair: references and predictions of the first metric, for tests against other models.
     """
 
@@ -88,6 +91,7 @@ class Evaluation:
     changes: dict[str, Any] | None = None
     forgetting: dict[str, Any] | None = None
     robustness: dict[str, Any] | None = None
+    attribution: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     rows_per_second: float = 0.0
@@ -111,6 +115,9 @@ def evaluate(
     against: str | None = None,
     probes: Probes | None = None,
     robustness: bool = False,
+    paraphraser: str | None = None,
+    attribute: int = 0,
+    attribute_to_rows: Sequence[int] = (),
     passes: Passes | None = None,
     notes: Sequence[str] = (),
     batch_size: int | None = None,
@@ -137,6 +144,10 @@ def evaluate(
         probes: rows that show what tuning cost (`load_probes`). Default: that is not measured.
         robustness: also score the rows with typing slips, in other case, without punctuation, and
             count the answers that a negation moves.
+        paraphraser: a model that writes, which says the rows in other words: one more probe of
+            robustness, and asks for the others too.
+        attribute: say of so many of the worst errors which words moved the prediction.
+        attribute_to_rows: the same of these rows, by their number.
         passes: says of a row and the answer to it whether it passes; `pass_rate` then comes first.
         notes: what a reader must know about the rows; kept with the result.
         batch_size: rows in one pass. Default: 64, or 8 for generative tasks.
@@ -164,8 +175,12 @@ def evaluate(
         )
     if encoder is not None and BERTSCORE not in names:
         raise ConfigError("--encoder is what bertscore compares texts by: --metric bertscore.")
-    if robustness:
+    if robustness or paraphraser:
         require_changeable(dataset.task)
+    if paraphraser:
+        require_writer(paraphraser)
+    if attribute or attribute_to_rows:
+        require_attributable(dataset.task)
     if few_shot and not with_baselines:
         raise ConfigError("--few-shot measures one more baseline; leave out --no-baselines.")
     if len(dataset) == 0:
@@ -215,8 +230,12 @@ def evaluate(
         found.forgetting = measure_forgetting(
             finished, model, probes, device=device, batch_size=size, progress=progress
         )
-    if robustness:
-        found.robustness = measure_robustness(finished, work, names, answers)
+    if robustness or paraphraser:
+        found.robustness = measure_robustness(finished, work, names, answers, paraphraser)
+    if attribute or attribute_to_rows:
+        found.attribution = attribute_rows(
+            finished, work, answers, attribute, attribute_to_rows, progress
+        )
     found.rows_per_second = round(len(examples) / max(1e-9, answer_seconds), 2)
     found.seconds = round(time.monotonic() - began, 2)
     if output_dir is not None:
