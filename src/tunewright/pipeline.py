@@ -29,6 +29,7 @@ from tunewright.evaluate.people import Answered, make_answers
 from tunewright.evaluate.probe_rows import load_probes
 from tunewright.evaluate.report import ReportPaths, Section, write_report
 from tunewright.evaluate.run import EVALUATION, Evaluation, check_metrics, evaluate
+from tunewright.evaluate.seeds import add_seed_groups
 from tunewright.proposing import propose_recipe as propose_recipe
 from tunewright.proposing import suggest_model as suggest_model
 from tunewright.train.journal import read_journal
@@ -385,7 +386,8 @@ def compare_models(
 ) -> list[dict[str, Any]]:
     """Score several models on the same rows. One that fails is an entry with its error.
 
-    Every pair is tested on the first metric (`evaluate.paired_models`).
+    Every pair is tested on the first metric (`evaluate.paired_models`). Runs that differ in their
+    seed alone are also told together (`evaluate.seeds`).
 
     Raises:
         UserError: the rows or the metrics are wrong, so that no model could be scored.
@@ -403,4 +405,12 @@ def compare_models(
         except TunewrightError as error:
             results.append({"model": model, "error": str(error)})
     add_paired_tests([found for found in results if isinstance(found, Evaluation)])
-    return [found.to_dict() if isinstance(found, Evaluation) else found for found in results]
+    told = [found.to_dict() if isinstance(found, Evaluation) else found for found in results]
+    add_seed_groups(told, [_settings(model) for model in models])
+    return told
+
+
+def _settings(model: str) -> dict[str, Any] | None:
+    """The resolved recipe of a run; None for a model that is no run."""
+    folder = Path(model).expanduser()
+    return Artifact.open(folder, "run").config if (folder / RECIPE).is_file() else None

@@ -83,6 +83,7 @@ class EvaluationConfig:
         probe_pairs, probe_text: files of your own for the probes.
         encoder: what the metric `bertscore` compares texts by. None: all-minilm-l6-v2.
         robustness: also score the rows with typing slips, in other case, without punctuation.
+        latency: so many rows are also answered one by one, and timed.
         paraphraser: a model that writes, for the robustness against other words.
         judge: address of an endpoint of chat completions that compares the model's answers with
             those of `against`, or of its base, each prompt in both orders. Answers and votes are
@@ -114,6 +115,7 @@ class EvaluationConfig:
     probe_text: str | None = None
     encoder: str | None = None
     robustness: bool = False
+    latency: int = 0
     paraphraser: str | None = None
     judge: str | None = None
     judge_model: str | None = None
@@ -217,6 +219,7 @@ class ModelEvaluator:
                 few_shot=config.few_shot,
                 forgetting=config.forgetting,
                 robustness=config.robustness,
+                latency=config.latency,
                 paraphraser=config.paraphraser,
                 attribute=config.attribute,
                 attribute_to_rows=config.attribute_rows,

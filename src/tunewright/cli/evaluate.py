@@ -12,6 +12,7 @@ from tunewright.cli.options import (
     Columns,
     Device,
     Json,
+    Latency,
     MaxLength,
     MaxNewTokens,
     Metrics,
@@ -125,6 +126,7 @@ def evaluate(
         float | None,
         typer.Option(help="Seconds that one reply of --judge may take. Default: 120."),
     ] = None,
+    latency: Latency = 0,
     num_samples: Samples = None,
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
@@ -152,6 +154,7 @@ def evaluate(
     from tunewright.cli import human as session
     from tunewright.cli.screen import (
         comparison_lines,
+        cost_line,
         finding_lines,
         make_console,
         print_json,
@@ -186,6 +189,7 @@ def evaluate(
                 "--forgetting": forgetting,
                 "--robustness": robustness,
                 "--paraphraser": paraphraser,
+                "--latency": latency,
                 "--attribute": attribute,
                 "--attribute-row": attribute_row,
                 "--probe-pairs": probe_pairs,
@@ -252,6 +256,7 @@ def evaluate(
             forgetting=forgetting,
             robustness=robustness,
             paraphraser=paraphraser,
+            latency=latency,
             attribute=attribute,
             attribute_to_rows=attribute_row or (),
             probe_pairs=probe_pairs,
@@ -269,7 +274,9 @@ def evaluate(
         print_json(found)
         return
     console.print(scores_table(found))
-    for line in [*comparison_lines(found), *finding_lines(found), *found["notes"]]:
+    for line in [
+        *comparison_lines(found), *finding_lines(found), *found["notes"], cost_line(found),
+    ]:  # fmt: skip
         console.print(f"  {escape(line)}")
     if report is not None:
         console.print(f"The report is in {report}.")

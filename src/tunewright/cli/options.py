@@ -43,6 +43,10 @@ MaxLength = Annotated[
 MaxNewTokens = Annotated[
     int, typer.Option("--max-new-tokens", min=1, help="Longest generated answer in tokens.")
 ]
+Latency = Annotated[
+    int,
+    typer.Option(min=0, help="Answer so many rows one by one, too, and say how long one takes."),
+]
 Slices = Annotated[
     list[str] | None,
     typer.Option(

@@ -107,6 +107,17 @@ class Work:
         """The record of each example."""
         return [self.dataset.records[row] for row in self.rows]
 
+    @property
+    def groups(self) -> list[Any] | None:
+        """Which rows share a source, by the column `group`; None where none do."""
+        names = [record.meta.get("group") for record in self.records]
+        found = [("row", i) if name is None else name for i, name in enumerate(names)]
+        return found if len(set(found)) < len(found) else None
+
+    def prompts(self) -> list[list[int]]:
+        """Token ids of what stands before each answer."""
+        return [prompt for prompt, _ in self._asked()]
+
     def answers(self, finished: Finished, names: Sequence[str], what: str) -> Answers:
         """Run a model over the rows."""
         task, labels = finished.settings.task, finished.settings.labels
@@ -133,7 +144,7 @@ class Work:
         predictions = found.labels if found.values is None else found.values.tolist()
         answers = Answers(predictions, found.probabilities, labels, found.losses, found.tokens)
         if task is Task.INSTRUCTION and any(get_metric(n).needs in _OF_TEXTS for n in names):
-            prompts = [prompt for prompt, _ in self._asked()]
+            prompts = self.prompts()
             answers.texts = generate(
                 finished.model,
                 finished.tokenizer,
@@ -186,12 +197,13 @@ class Work:
 
     def estimates(self, names: Sequence[str], answers: Answers) -> dict[str, dict[str, Any]]:
         """Each metric with its interval; those the answers cannot give are left out."""
-        scores = {}
+        scores, groups = {}, self.groups
         for name in names:
             pair = self.pair(name, answers)
             if pair is not None:
                 metric = get_metric(name)
-                scores[name] = estimate(name, *pair).to_dict() | {"better": metric.better}
+                found = estimate(name, *pair, groups=groups).to_dict()
+                scores[name] = found | {"better": metric.better}
         return scores
 
     def pair(self, name: str, answers: Answers) -> tuple[Any, Any] | None:

@@ -20,6 +20,7 @@ from tunewright.evaluate.marked_words import (
 from tunewright.evaluate.previous import said_of_changes
 from tunewright.evaluate.report_tables import Table, shortened
 from tunewright.evaluate.robustness import said_change as said_of_probe
+from tunewright.evaluate.suspect_rows import said_of_suspects
 
 _STATUS = {"forgotten": "worse", "improved": "better", "none": "no detectable difference"}
 
@@ -43,6 +44,9 @@ def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
     found = []
     if slices := evaluation.get("slices"):
         found.append(Block("slices", "Slices", slices["verdict"], slice_table(slices)))
+    if (suspects := evaluation.get("suspects")) and suspects["count"]:
+        said = [said_of_suspects(suspects)]
+        found.append(Block("suspects", "Labels in doubt", said, suspects_table(suspects)))
     if changes := evaluation.get("changes"):
         said = [said_of_changes(changes)]
         found.append(Block("changes", "What changed", said, changes_table(changes)))
@@ -84,6 +88,21 @@ def slice_table(found: Mapping[str, Any]) -> Table:
     score = f"{wording.metric_name(found['metric'])} {'↓' if found['better'] == 'lower' else '↑'}"
     columns = ["Slice by", "Value", "Rows", score, "On the rest", "p, corrected", ""]
     return Table(columns, rows, tuple(range(len(worse))))
+
+
+def suspects_table(found: Mapping[str, Any]) -> Table:
+    """Scored rows whose own label is probably wrong."""
+    rows = [
+        [
+            str(row["row"]),
+            shortened(row["text"]),
+            row["label"],
+            row["guess"],
+            f"{row['odds']:,.0f} times",
+        ]
+        for row in found["rows"]
+    ]
+    return Table(["Row", "Text", "Label", "The model finds", "Likelier"], rows)
 
 
 def changes_table(changes: Mapping[str, Any]) -> Table | None:

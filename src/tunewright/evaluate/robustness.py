@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from tunewright.config.task import Task
 from tunewright.data.augment import NEGATIONS, change_text, is_protected, with_changed_text
 from tunewright.data.records import Record
@@ -162,14 +164,17 @@ def measure_robustness(
         if not rows:
             notes.append(f"{wording.capitalised(name)}: no row is written otherwise then.")
             continue
+        clean, pair = _of_the_same(clean, pair, metric.needs)
         if not paired(clean, pair):
             notes.append(f"{wording.capitalised(name)}: not the same is scored then; left out.")
             continue
         assert clean is not None and pair is not None
         found[name] = {
             "rows": len(rows),
-            "score": estimate(metric, *pair).to_dict(),
-            "comparison": compare(metric, clean[0], pair[1], clean[1]).to_dict(),
+            "score": estimate(metric, *pair, groups=work.groups).to_dict(),
+            "comparison": compare(
+                metric, clean[0], pair[1], clean[1], groups=work.groups
+            ).to_dict(),
         } | _flips(work, changed, answers, there, names)
     for probe, p in zip(
         found.values(), correct([f["comparison"]["p"] for f in found.values()]), strict=True
@@ -183,7 +188,7 @@ def measure_robustness(
     result: dict[str, Any] = {
         "metric": metric.name,
         "better": metric.better,
-        "clean": estimate(metric, *clean).to_dict(),
+        "clean": estimate(metric, *clean, groups=work.groups).to_dict(),
         "probes": found,
         "negation": negation,
         "paraphraser": paraphraser,
@@ -264,6 +269,15 @@ def _differing(work: Work, changed: Work) -> list[int]:
         return [i for i, (one, other) in enumerate(zip(*ids, strict=True)) if one != other]
     pairs = enumerate(zip(work.examples, changed.examples, strict=True))
     return [i for i, (one, other) in pairs if one.input_ids != other.input_ids]
+
+
+def _of_the_same(clean: Any, pair: Any, needs: str) -> tuple[Any, Any]:
+    """References and predictions of both. Among how many texts one was looked for may differ by
+    the few that other words make equal; what is compared is its rank."""
+    if needs != "ranks" or clean is None or pair is None:
+        return clean, pair
+    candidates = np.maximum(clean[0], pair[0])
+    return (candidates, clean[1]), (candidates, pair[1])
 
 
 def _flips(

@@ -23,6 +23,7 @@ from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate.answer_rows import answer_errors, answer_line, said_of_windows
 from tunewright.evaluate.answers import Answers, Progress, Work
 from tunewright.evaluate.attributed import attribute_rows, require_attributable
+from tunewright.evaluate.cost import measure_cost, require_latency
 from tunewright.evaluate.entity_rows import (
     entity_errors,
     entity_line,
@@ -37,6 +38,7 @@ from tunewright.evaluate.prompted import check_few_shot
 from tunewright.evaluate.references import add_baselines, add_previous
 from tunewright.evaluate.robustness import measure_robustness, require_changeable
 from tunewright.evaluate.slices import find_slices, slice_metric
+from tunewright.evaluate.suspect_rows import suspect_rows
 from tunewright.evaluate.worst_errors import WORST, worst_errors
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
@@ -52,11 +54,12 @@ PREDICTIONS = "predictions.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a metric takes: references and predictions, row by row."""
+    """What a metric takes: references and predictions by row, and which rows share a source."""
 
     metric: str
     references: Any
     predictions: Any
+    groups: Any = None
 
 
 @dataclass(slots=True)
@@ -72,6 +75,8 @@ class Evaluation:
         changes: rows fixed and broken since an earlier model.
         forgetting: probes before and after tuning; see `measure_forgetting`.
         robustness: scores of rows that are written otherwise; see `measure_robustness`.
+        suspects: rows whose own label is probably wrong; see `suspect_rows`.
+        cost: size, memory and time of the model; see `measure_cost`.
         attribution: which words moved the prediction of some rows; see `attribute_rows`.
         pair: references and predictions of the first metric, for tests against other models.
     """
@@ -92,6 +97,8 @@ class Evaluation:
     forgetting: dict[str, Any] | None = None
     robustness: dict[str, Any] | None = None
     attribution: dict[str, Any] | None = None
+    suspects: dict[str, Any] | None = None
+    cost: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     rows_per_second: float = 0.0
@@ -116,6 +123,7 @@ def evaluate(
     probes: Probes | None = None,
     robustness: bool = False,
     paraphraser: str | None = None,
+    latency: int = 0,
     attribute: int = 0,
     attribute_to_rows: Sequence[int] = (),
     passes: Passes | None = None,
@@ -146,6 +154,7 @@ def evaluate(
             count the answers that a negation moves.
         paraphraser: a model that writes, which says the rows in other words: one more probe of
             robustness, and asks for the others too.
+        latency: so many rows are also answered one by one, and timed.
         attribute: say of so many of the worst errors which words moved the prediction.
         attribute_to_rows: the same of these rows, by their number.
         passes: says of a row and the answer to it whether it passes; `pass_rate` then comes first.
@@ -179,6 +188,8 @@ def evaluate(
         require_changeable(dataset.task)
     if paraphraser:
         require_writer(paraphraser)
+    if latency:
+        require_latency(dataset.task)
     if attribute or attribute_to_rows:
         require_attributable(dataset.task)
     if few_shot and not with_baselines:
@@ -204,6 +215,12 @@ def evaluate(
     )  # fmt: skip
     if BERTSCORE in names:
         notes = [*notes, f"bertscore: tokens compared by {work.encoder}, not rescaled."]
+    if (groups := work.groups) is not None:
+        notes = [
+            *notes,
+            f"Intervals and paired tests are over the {len(set(groups)):,} groups of column "
+            f"'group', not over {len(groups):,} rows; those of slices are over rows.",
+        ]
     answer_began = time.monotonic()
     answers = work.answers(finished, names, "Scoring the model")
     answer_seconds = time.monotonic() - answer_began
@@ -216,7 +233,7 @@ def evaluate(
         notes=[*notes, *cut, *said_of_unseen(answers)],
     )
     if (pair := work.pair(names[0], answers)) is not None:
-        found.pair = Pair(names[0], *pair)
+        found.pair = Pair(names[0], *pair, work.groups)
     if against is not None:
         add_previous(found, work, names, answers, against, device)
     if with_baselines:
@@ -236,6 +253,7 @@ def evaluate(
         found.attribution = attribute_rows(
             finished, work, answers, attribute, attribute_to_rows, progress
         )
+    found.cost = measure_cost(finished, work, latency)
     found.rows_per_second = round(len(examples) / max(1e-9, answer_seconds), 2)
     found.seconds = round(time.monotonic() - began, 2)
     if output_dir is not None:
@@ -316,6 +334,7 @@ def _add_errors(found: Evaluation, work: Work, answers: Answers, train: Dataset 
         found.confusion = {"labels": list(answers.classes), "matrix": np.asarray(matrix).tolist()}
         found.per_class = per_class_scores(labels, list(answers.predictions), list(answers.classes))
         index = {name: i for i, name in enumerate(answers.classes)}
+        found.suspects = suspect_rows(work.records, answers)
         found.calibration = calibration_bins(
             [index[label] for label in labels], answers.probabilities
         )
