@@ -34,7 +34,6 @@ from tunewright.models.generate import generate
 from tunewright.models.load import Finished, limit_threads, load_finished
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-BATCH = 16
 
 ROWS, SHARES = (30, 100, 1000), (0.05, 0.5, 0.95)
 """Of simulated accuracies."""
@@ -107,7 +106,7 @@ def one_by_one(
 def generation(finished: Finished, rows: int, tokens: int, repeats: int) -> Figures:
     """Seconds and answers of both ways, after one prompt that warms up; the ways take turns."""
     ids, stops = prompts(finished, questions(rows))
-    options = {"max_new_tokens": tokens, "batch_size": BATCH}
+    options = {"max_new_tokens": tokens}
     ways: dict[str, Callable[[], list[str]]] = {
         "one": lambda: one_by_one(finished, ids, stops, tokens),
         "batches": lambda: generate(finished.model, finished.tokenizer, ids, stops, **options),

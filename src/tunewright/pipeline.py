@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunewright.artifacts import Artifact, write_json
+from tunewright.artifacts import MANIFEST, Artifact, write_json
 from tunewright.checking import audit_prepared as audit_prepared
 from tunewright.checking import check as check
 from tunewright.checking import require_sound
@@ -413,4 +413,5 @@ def compare_models(
 def _settings(model: str) -> dict[str, Any] | None:
     """The resolved recipe of a run; None for a model that is no run."""
     folder = Path(model).expanduser()
-    return Artifact.open(folder, "run").config if (folder / RECIPE).is_file() else None
+    is_run = all((folder / name).is_file() for name in (RECIPE, MANIFEST))
+    return Artifact.open(folder, "run").config if is_run else None

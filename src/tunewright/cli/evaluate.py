@@ -210,7 +210,7 @@ def evaluate(
                 task=task,
                 columns=column_mapping(column),
                 num_samples=num_samples,
-                batch_size=batch_size or 8,
+                batch_size=batch_size,
                 max_new_tokens=max_new_tokens,
                 device=device,
                 progress=progress,

@@ -34,7 +34,11 @@ Samples = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", min=1, help="Rows in one pass. Default: 64, or 8 for text."),
+    typer.Option(
+        "--batch-size",
+        min=1,
+        help="Rows in one pass. Default: 64; 8 for text, of which 32 answers are written at once.",
+    ),
 ]
 MaxLength = Annotated[
     int | None,

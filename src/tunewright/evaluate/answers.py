@@ -83,7 +83,11 @@ def of_pairs(found: PairAnswers, records: Sequence[Record]) -> Answers:
 
 @dataclass(slots=True)
 class Work:
-    """The rows of an evaluation, and how each model or baseline answers them."""
+    """The rows of an evaluation, and how each model or baseline answers them.
+
+    `batch_size` rows are read at once, and `answers_at_once` are written (None: as many as
+    `generate` finds good).
+    """
 
     dataset: Dataset
     examples: Sequence[Example]
@@ -94,6 +98,7 @@ class Work:
     passes: Passes | None = None
     encoder: str = ENCODER
     device: str = "auto"
+    answers_at_once: int | None = None
 
     @property
     def rows(self) -> list[int]:
@@ -151,7 +156,7 @@ class Work:
                 prompts,
                 self.renderer.stop_ids(),
                 max_new_tokens=self.max_new_tokens,
-                batch_size=self.batch_size,
+                batch_size=self.answers_at_once,
                 progress=row_counter(self.progress, "Generating answers", len(prompts)),
             )
         return answers

@@ -69,7 +69,7 @@ def make_answers(
     folder: Path,
     *,
     device: str = "auto",
-    batch_size: int = 8,
+    batch_size: int | None = None,
     max_new_tokens: int = 256,
     progress: Progress | None = None,
 ) -> list[Answered]:
@@ -81,7 +81,7 @@ def make_answers(
         dataset: rows of instructions or conversations.
         folder: where answers and votes are kept.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        batch_size: prompts in one batch.
+        batch_size: prompts in one batch. Default: as `generate` finds good.
         max_new_tokens: longest answer in tokens.
         progress: told how far the work is.
 

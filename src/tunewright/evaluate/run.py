@@ -159,7 +159,8 @@ def evaluate(
         attribute_to_rows: the same of these rows, by their number.
         passes: says of a row and the answer to it whether it passes; `pass_rate` then comes first.
         notes: what a reader must know about the rows; kept with the result.
-        batch_size: rows in one pass. Default: 64, or 8 for generative tasks.
+        batch_size: rows in one pass. Default: 64, or 8 for generative tasks, of which 32
+            answers are written at once.
         max_length: longest row in tokens. Default: what the model was trained with.
         max_new_tokens: longest generated answer in tokens.
         encoder: what `bertscore` compares texts by; a folder, catalogue name or hub id. Default:
@@ -211,7 +212,7 @@ def evaluate(
     examples, cut = _rendered(renderer, dataset)
     work = Work(
         dataset, examples, renderer, size, max_new_tokens, progress, passes,
-        encoder or ENCODER, device,
+        encoder or ENCODER, device, batch_size,
     )  # fmt: skip
     if BERTSCORE in names:
         notes = [*notes, f"bertscore: tokens compared by {work.encoder}, not rescaled."]
