@@ -129,7 +129,7 @@ def test_the_command_rates_and_goes_on(
     assert keys("s57u4q") == 0
     said = capsys.readouterr().err
     assert "'7' is no key here" in said and "taken back" in said and "rated 5" in said
-    assert "rater: 1 ratings" in said and "3 answers are left" in said
+    assert "rater: 1 rating" in said and "3 answers are left" in said
     assert keys("532", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["raters"], found["left"]) == ({"rater": 4}, 0)

@@ -10,7 +10,7 @@ import torch
 
 from tunewright.config.task import Task
 from tunewright.models import greedy
-from tunewright.models.generate import _generated
+from tunewright.models.generate import _at_once, _generated
 from tunewright.models.greedy import RoomyLayer, can_decode, decode_greedily
 from tunewright.models.load import load_finished
 
@@ -81,3 +81,8 @@ def test_models_that_need_more_are_left_to_generate(
     prompted = MistralForCausalLM(MistralConfig(**small, sliding_window=None))
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     assert not can_decode(get_peft_model(prompted, config))
+
+
+def test_long_prompts_come_in_smaller_batches() -> None:
+    found = [_at_once([[1] * length], 96) for length in (100, 4000, 40_000)]
+    assert found == [32, 4, 1] and _at_once([], 96) == 32

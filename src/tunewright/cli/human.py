@@ -190,12 +190,14 @@ def say_result(found: dict[str, Any] | None, folder: Path, console: Console) -> 
 
 def say_ratings(found: dict[str, Any] | None, folder: Path, console: Console) -> None:
     """The count of all ratings, and how to go on."""
+    from tunewright.evaluate.wording import plural
+
     if found is None:
         console.print("There is no rating yet; the same call goes on.")
         return
     console.print(f"  {found['verdict']}", markup=False)
     for rater, ratings in found["raters"].items():
-        console.print(f"  {rater}: {ratings:,} ratings", markup=False)
+        console.print(f"  {rater}: {plural(ratings, 'rating')}", markup=False)
     if agreement := found["agreement"]:
         said = [
             f"{'not defined' if alpha is None else f'{alpha:.2f}'} ({level})"

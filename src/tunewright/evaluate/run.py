@@ -44,6 +44,7 @@ from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
 from tunewright.models.input_settings import InputSettings
 from tunewright.models.load import limit_threads, load_finished
+from tunewright.models.memory import reset_peak_memory
 from tunewright.models.paraphrase import require_writer
 from tunewright.models.token_similarity import ENCODER
 
@@ -197,6 +198,7 @@ def evaluate(
         raise ConfigError("--few-shot measures one more baseline; leave out --no-baselines.")
     if len(dataset) == 0:
         raise DataError("There is no row to evaluate on. Check the source and its splits.")
+    reset_peak_memory()
     finished = load_finished(model, dataset.task, device=device, max_length=max_length)
     if probes is not None:
         require_tuned_text(finished, model)
@@ -235,6 +237,7 @@ def evaluate(
     )
     if (pair := work.pair(names[0], answers)) is not None:
         found.pair = Pair(names[0], *pair, work.groups)
+    found.cost = measure_cost(finished, work, latency)  # before other models need memory
     if against is not None:
         add_previous(found, work, names, answers, against, device)
     if with_baselines:
@@ -254,7 +257,6 @@ def evaluate(
         found.attribution = attribute_rows(
             finished, work, answers, attribute, attribute_to_rows, progress
         )
-    found.cost = measure_cost(finished, work, latency)
     found.rows_per_second = round(len(examples) / max(1e-9, answer_seconds), 2)
     found.seconds = round(time.monotonic() - began, 2)
     if output_dir is not None:
