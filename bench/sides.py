@@ -81,7 +81,8 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
         clock, journal = Clock(), Journal(Path(folder), None)
         state = run_loop(job, LoopState(), journal, clock)
         journal.close()
-        flops = model_flops(job.forward.model, state.tokens)
+        rows = state.step * job.global_batch
+        flops = model_flops(job.forward.model, state.tokens, rows)
         found = clock.result(
             state.tokens,
             padding_share=_padding(job, state.step),
@@ -248,15 +249,24 @@ def _scores(forward: Any, prepared: Prepared) -> dict[str, float]:
     return {key: scores[key] for key in ("loss", "macro_f1", "accuracy") if key in scores}
 
 
-def model_flops(model: Any, tokens: int) -> float:
+def model_flops(model: Any, tokens: int, rows: int = 0) -> float:
     """FLOP of training on so many tokens: for each weight of a linear layer and each token 2
     forward, 2 for the gradient of the input, and 2 for that of the weight where it is trained: 6N,
     or 4N with a frozen base (PaLM, arXiv 2204.02311, appendix B). The head counts as a layer with
-    all tokens. Attention's own products, padding and recomputation count nothing."""
+    all tokens. Layers that are computed for the first token alone count once for each of `rows`.
+    Attention's own products, padding and recomputation count nothing."""
     from torch import nn
 
+    from tunewright.models.first_token import first_token_layers
+
+    short = {id(m.weight) for m in first_token_layers(model)}
     weights = {id(m.weight): m.weight for m in model.modules() if isinstance(m, nn.Linear)}
-    return float(sum((6 if w.requires_grad else 4) * w.numel() * tokens for w in weights.values()))
+    return float(
+        sum(
+            (6 if w.requires_grad else 4) * w.numel() * (rows if key in short else tokens)
+            for key, w in weights.items()
+        )
+    )
 
 
 def rate(spec: dict[str, Any]) -> dict[str, Any]:

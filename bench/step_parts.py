@@ -30,6 +30,7 @@ import torch
 from sides import best_seconds
 
 from tunewright.data.collate import epoch_order, micro_batches
+from tunewright.models.first_token import first_token_layers
 from tunewright.train.build import build_job
 from tunewright.train.checkpoint import LoopState
 from tunewright.train.loop import Job, seed_step
@@ -43,10 +44,11 @@ _ADAMW_BYTES = 28
 _BY_NAME = (
     ("head_and_loss", ("_HeadLoss", "nll_loss", "log_softmax", "LogSoftmax", "cross_entropy")),
     ("optimizer", (_OPTIMIZER, "Optimizer.step")),
-    ("attention", ("scaled_dot_product", "ScaledDotProduct", "flash_attention")),
+    ("attention", ("scaled_dot_product", "ScaledDotProduct", "flash_attention", "aten::bmm",
+                   "BmmBackward", "aten::softmax", "aten::_softmax", "SoftmaxBackward")),
     ("embedding", ("embedding", "Embedding")),
     ("linear", ("aten::mm", "aten::addmm", "aten::linear", "AddmmBackward", "MmBackward",
-                "_LoraProduct", "aten::bmm", "aten::matmul")),
+                "_LoraProduct", "aten::matmul")),
 )  # fmt: skip
 """A part, and what its operations or their callers have in their names. The first match counts."""
 
@@ -123,10 +125,14 @@ def _bounds(job: Job, taken: Sequence[Sequence[int]]) -> dict[str, float]:
     top = 2 * _SQUARE**3 / _product(_SQUARE, _SQUARE, _SQUARE, dtype, device)
     bandwidth = _copy_rate(device)
     head = model.get_output_embeddings() if job.task.is_generative else None
-    layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    short = first_token_layers(model)
+    left = {id(m) for m in (head, *short)}
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and id(m) not in left]
     found: Counter[str] = Counter()
     for tokens, counted in pass_sizes(job, taken):
         found["linear"] += _products(layers, tokens, dtype, device)
+        if short:  # with a label a row, rows are what counts
+            found["linear"] += _products(short, counted, dtype, device)
         if head is not None and counted:
             found["head_and_loss"] += _products([head], counted, dtype, device)
     width = config.num_attention_heads * (
@@ -139,11 +145,11 @@ def _bounds(job: Job, taken: Sequence[Sequence[int]]) -> dict[str, float]:
     table = model.get_input_embeddings().weight
     tokens = sum(job.lengths[i] for rows in taken for i in rows)
     found["embedding"] = 2 * tokens * table.shape[1] * table.element_size() / bandwidth
-    if table.requires_grad:  # its gradient is made as zeros, then summed into
+    sparse = getattr(model.get_input_embeddings(), "sparse", False)
+    if table.requires_grad and not sparse:  # its gradient is made as zeros, then summed into
         passes = len(pass_sizes(job, taken))
         found["embedding"] += passes * table.numel() * table.element_size() / bandwidth
-    trained = sum(p.numel() for p in job.optimizer.parameters)
-    found["optimizer"] = len(taken) * trained * _ADAMW_BYTES / bandwidth
+    found["optimizer"] = len(taken) * job.optimizer.updated * _ADAMW_BYTES / bandwidth
     return dict(found)
 
 

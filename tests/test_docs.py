@@ -31,12 +31,13 @@ from tunewright import fine_tuning
 from tunewright.cli.app import app, run
 from tunewright.config.answer_spans import AnswerKeys
 from tunewright.config.base import Strict
-from tunewright.config.data_keys import AugmentConfig, DataConfig
+from tunewright.config.data_keys import AugmentConfig, DataConfig, WeightedSource
 from tunewright.config.finding_ids import ERRORS
 from tunewright.config.generation import GenerationKeys
 from tunewright.config.learning_pairs import PairKeys
 from tunewright.config.load import load_recipe, merge, parse_yaml
 from tunewright.config.optimization import Optimization
+from tunewright.config.quantization_aware import QuantizationAwareKeys
 from tunewright.config.recipe import Recipe
 from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
@@ -403,11 +404,13 @@ def _chosen_keys() -> set[str]:
         ("Keys of layers and LoRA", TrainedWeights),
         ("Keys of regularisation", Regularization),
         ("Keys of the optimizer", Optimization),
+        ("Keys of few bits", QuantizationAwareKeys),
         ("Keys of generated answers", GenerationKeys),
         ("Keys of pairs", PairKeys),
         ("Keys of answers", AnswerKeys),
         ("Keys of watching", WatchingKeys),
         ("Keys below data", DataConfig),
+        ("Keys of a source in data.train", WeightedSource),
         ("Keys below data.augment", AugmentConfig),
     ],
     ids=[
@@ -415,11 +418,13 @@ def _chosen_keys() -> set[str]:
         "weights",
         "regularisation",
         "optimizer",
+        "few bits",
         "generated",
         "pairs",
         "answers",
         "watching",
         "data",
+        "source",
         "augment",
     ],
 )
@@ -477,7 +482,7 @@ def findings_in_code() -> dict[str, set[str]]:
     """Severities of each finding id, from the calls that make findings."""
     makers: dict[str, set[str]] = {}
     calls: list[ast.Call] = []
-    for path in (SOURCE / "data").glob("*.py"):
+    for path in [*(SOURCE / "data").glob("*.py"), SOURCE / "models" / "toxic_rows.py"]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from tunewright.errors import ArtifactError, SpaceError
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 Status = Literal["running", "done", "failed", "interrupted"]
 
 _REPORTED_PACKAGES = (
@@ -66,7 +67,7 @@ def atomic_write(path: Path, content: str | bytes | Iterable[str]) -> None:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if is_full_disk(error):
             raise SpaceError(
                 f"The disk is full: {path} needs {needed:,} bytes or more. Free some room or "
                 "choose another folder."
@@ -103,6 +104,32 @@ def hash_files(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below `folder` but its manifest, by relative path, sorted."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     return {p.relative_to(folder).as_posix(): sha256_file(p) for p in files}
+
+
+def sync(path: Path) -> None:
+    """Make sure the disk has a file or a folder: a rename alone does not survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what processes that were killed left half-written in `folder`, which is locked."""
+    for path in folder.glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an exception says that a disk is full. Libraries in Rust say it in words only."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    words = f"(os error {errno.ENOSPC})", f"(os error {errno.EDQUOT})"
+    return any(said in str(error) for said in words)
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
@@ -180,6 +207,7 @@ class Artifact:
         config: Mapping[str, Any],
         parents: Mapping[str, str] | None = None,
         seed: int | None = None,
+        results: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Make the folder and write its manifest with status `running`.
 
@@ -189,6 +217,7 @@ class Artifact:
         if folder.is_file():
             raise ArtifactError(f"{folder} is a file; a folder is needed. Choose another path.")
         artifact = cls(folder, kind, dict(config), dict(parents or {}), seed, machine=environment())
+        artifact.results |= dict(results or {})
         folder.mkdir(parents=True, exist_ok=True)
         artifact.write()
         return artifact
@@ -200,6 +229,11 @@ class Artifact:
         Raises:
             ArtifactError: there is no manifest, or it is of another kind.
         """
+        if not (folder / MANIFEST).is_file() and (folder / LOCK).is_file():
+            raise ArtifactError(
+                f"What was begun in {folder} was stopped before anything was written. Begin it "
+                "again with the command that you began it with."
+            )
         if not (folder / MANIFEST).is_file():
             raise ArtifactError(
                 f"{folder} has no {MANIFEST}, so it is not a folder that Tunewright wrote. "
@@ -233,7 +267,8 @@ class Artifact:
             yield self
         except BaseException as error:
             if self.status == "running":
-                self.finish("failed", error=f"{type(error).__name__}: {error}")
+                with contextlib.suppress(SpaceError):  # a full disk is what it failed of
+                    self.finish("failed", error=f"{type(error).__name__}: {error}")
             raise
 
 
@@ -249,7 +284,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         ArtifactError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as handle:
+    with (folder / LOCK).open("a+", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tunewright.data.audit import Audit, audit
-from tunewright.data.clean import SAFE
 from tunewright.data.finding import counted
+from tunewright.data.fix_options import ASKED, SAFE, require_known
 from tunewright.data.fixes import Fixed, write_fixed
 from tunewright.data.layout import pick_template
 from tunewright.data.records import Splits
@@ -45,6 +46,8 @@ def check(
     max_length: int | None = None,
     wrong_labels: bool = False,
     words: str | Path | None = None,
+    toxicity: str | None = None,
+    toxic_labels: Sequence[str] = (),
 ) -> Audit:
     """Audit a data set: everything in it that would spoil a model.
 
@@ -56,13 +59,20 @@ def check(
         max_length: of `model`; default: what it takes at most.
         wrong_labels: also rank training labels that look wrong.
         words: text file with one word or phrase a line: also count rows that hold one of them.
+        toxicity: a finished classifier, by folder or hub id: also find the rows it calls toxic.
+        toxic_labels: its labels that mean toxic. Default: those whose names say so.
     """
     listed = read_words(words) if words is not None else ()
     splits = source
     if not isinstance(splits, Splits):
         splits = read_data(splits, task=task, columns=columns)
+    options: dict[str, Any] = {"wrong_labels": wrong_labels, "words": listed}
+    if toxicity is not None:
+        from tunewright.models.toxic_rows import toxic_rows
+
+        options["further"] = [partial(toxic_rows, model=toxicity, wanted=toxic_labels)]
     if model is None:
-        return audit(splits, wrong_labels=wrong_labels, words=listed)
+        return audit(splits, **options)
     facts = inspect_model(model_folder(model))
     tokenizer = load_tokenizer(facts.folder)
     check_task(facts, splits.task)
@@ -72,8 +82,7 @@ def check(
         max_length=max_length or facts.max_length,
         template=pick_template("auto", tokenizer, splits.task, facts.kind),
         parameters=facts.parameters,
-        wrong_labels=wrong_labels,
-        words=listed,
+        **options,
     )
 
 
@@ -103,7 +112,15 @@ def show_tokens(
     return token_rows(splits, tokenizer, template, max_length or facts.max_length, rows)
 
 
-def fix(source: str, splits: Splits, folder: str | Path, *, mask: bool = False) -> Fixed:
+def fix(
+    source: str,
+    splits: Splits,
+    folder: str | Path,
+    *,
+    mask: bool = False,
+    also: Sequence[str] = (),
+    found: Audit | None = None,
+) -> Fixed:
     """Write a cleaned copy of a data set; see `tunewright.data.fixes.write_fixed`.
 
     Args:
@@ -111,14 +128,18 @@ def fix(source: str, splits: Splits, folder: str | Path, *, mask: bool = False) 
         splits: from `read_data`.
         folder: new, and not within the source.
         mask: also mask personal data and secrets.
+        also: further fixes by id, of `tunewright.data.fix_options.ASKED`.
+        found: the audit of `splits`. Fixes of what a person has to look at take the rows from it.
     """
+    require_known(also, ASKED)
     target, origin = Path(folder).expanduser(), Path(source).expanduser()
     if origin.is_dir() and origin.resolve() in target.resolve().parents:
         raise ArtifactError(
             f"{target} is within {origin}, which would then hold its own copy. Give a folder "
             "outside it to --fix."
         )
-    return write_fixed(splits, target, mask=mask)
+    findings = found.findings if found is not None else ()
+    return write_fixed(splits, target, mask=mask, also=also, found=findings)
 
 
 def data_card(found: Audit, name: str, path: str | Path) -> Path:

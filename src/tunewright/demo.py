@@ -21,9 +21,9 @@ from tunewright.errors import ArtifactError, Interrupted
 from tunewright.evaluate.answers import Progress
 from tunewright.evaluate.report import ReportPaths, write_report
 from tunewright.models.catalogue import fetch
+from tunewright.train.folder import RunResult
 from tunewright.train.loop import Observer
 from tunewright.train.prepare import Prepared
-from tunewright.train.run import RunResult
 
 TWEETS = "vader-tweets"
 PYTHON_DOCS = "python-docs:default,numpy,scipy.stats,scipy.optimize,sklearn.metrics"

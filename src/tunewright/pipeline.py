@@ -32,13 +32,15 @@ from tunewright.evaluate.run import EVALUATION, Evaluation, check_metrics, evalu
 from tunewright.evaluate.seeds import add_seed_groups
 from tunewright.proposing import propose_recipe as propose_recipe
 from tunewright.proposing import suggest_model as suggest_model
+from tunewright.train.folder import DATA, RECIPE, RunResult, finished_result, is_begun
 from tunewright.train.journal import read_journal
 from tunewright.train.loop import Observer
 from tunewright.train.prepare import Prepared
 from tunewright.train.prepare import prepare as prepare_run
-from tunewright.train.run import DATA, RECIPE, RunResult, finished_result, is_begun
+from tunewright.train.resizing import differing_keys
 from tunewright.train.run import resume as resume_run
 from tunewright.train.run import start as start_run
+from tunewright.train.run import stopped_before_rows
 
 AUDIT = "audit.json"
 
@@ -116,10 +118,22 @@ def resume(
     observer: Observer | None = None,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
+    changes: Sequence[str] = (),
 ) -> RunResult:
-    """Finish a run that was stopped; a finished one is returned as it is."""
+    """Finish a run that was stopped; a finished one is returned as it is.
+
+    Args:
+        folder: of the run.
+        observer: told of progress.
+        checkpoint: to go on from. Default: the newest whole one.
+        progress: that of `prepare`.
+        changes: `key=value` for sizes that change nothing in the training, such as
+            `per_device_train_batch_size=2`; see `tunewright.train.resizing`.
+    """
+    if (prepared := stopped_before_rows(Path(folder), changes)) is not None:
+        return train(prepared, observer)
     chosen = Path(checkpoint) if checkpoint else None
-    return resume_run(Path(folder), observer or Silent(), chosen, progress)
+    return resume_run(Path(folder), observer or Silent(), chosen, progress, changes)
 
 
 def train_or_resume(
@@ -141,8 +155,7 @@ def train_or_resume(
     if not is_begun(folder):
         return train(prepared, observer, found, notes)
     artifact = Artifact.open(folder, "run")
-    wanted = prepared.recipe.model_dump(mode="json")
-    changed = sorted(key for key, value in wanted.items() if artifact.config.get(key) != value)
+    changed = differing_keys(artifact.config, prepared.recipe.model_dump(mode="json"))
     if changed:
         raise ArtifactError(
             f"{folder} holds a run with other settings (different: {', '.join(changed)}). Choose "

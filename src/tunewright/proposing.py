@@ -15,8 +15,8 @@ from tunewright.data.sources import load_splits
 from tunewright.errors import ModelError
 from tunewright.models.catalogue import CATALOGUE
 from tunewright.plan.recipe_file import recipe_text
+from tunewright.train.folder import is_begun
 from tunewright.train.prepare import prepare
-from tunewright.train.run import is_begun
 from tunewright.train.token_cache import remove_tokens
 
 

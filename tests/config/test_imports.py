@@ -118,6 +118,12 @@ def test_llama_factory_is_taken_over_key_by_key(folder):
     }
 
 
+def test_the_default_system_message_of_llama_factory_is_taken_over(folder):
+    found = factory(default_system="Answer in one sentence.")
+    assert found.recipe["data"]["system"] == "Answer in one sentence."
+    assert found.taken["default_system"] == "data.system"
+
+
 def test_data_sets_of_llama_factory_become_sources(folder):
     asked = factory(dataset="asked")
     assert asked.recipe["data"]["train"] == "org/asked:en"
@@ -202,10 +208,10 @@ def test_newer_keys_of_llama_factory(folder):
         "report_to": ["tensorboard"],
     }
     assert expected.items() <= found.recipe.items()
-    other = factory(optim="galore_adamw", pissa_init=True, report_to=["wandb", "mlflow"])
+    other = factory(optim="galore_adamw", pissa_init=True, report_to=["swanlab", "mlflow"])
     assert "'galore_adamw' is not the same here" in other.left_out["optim"]
     assert "pissa_iter: -1" in other.left_out["pissa_init"]
-    assert other.left_out["report_to"] == "wandb cannot be reported to"
+    assert other.left_out["report_to"] == "swanlab cannot be reported to"
     assert other.recipe["report_to"] == ["mlflow"]
     for settings in ({"bf16": True}, {"quantization_bit": 4, "bf16": False}):
         left = factory(pissa_init=True, pissa_iter=-1, **settings).left_out["pissa_init"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tunewright.config.task import Task
 from tunewright.data.audit import audit
-from tunewright.data.clean import SAFE, clean, repair_encoding, strip_markup
+from tunewright.data.clean import clean, repair_encoding, strip_markup
+from tunewright.data.fix_options import SAFE
 from tunewright.data.records import Dataset, Message, Record, Splits
 from tunewright.errors import DataError
 
@@ -116,3 +119,23 @@ def test_encoding_is_repaired_and_good_text_kept(text):
 def test_markup_is_stripped():
     assert strip_markup("a &amp; b<br/>c <b>d</b> 1 < 2") == "a & b\nc d 1 < 2"
     assert strip_markup("x < y and y > z") == "x < y and y > z"
+
+
+def test_rows_that_a_person_looked_at_are_taken_from_the_audit():
+    rows = [
+        Record(text=f"the {n} film of the year was quite good, said all", label="ab"[i % 2], row=i)
+        for i, n in enumerate(("first", "second", "third", "fourth", "fifth", "sixth"))
+    ]
+    rows[2] = Record(text="caf\u00c3\u00a9? you are an idiot", label="a", row=2)
+    data = splits([Record(text=" ", label="b"), *rows])
+    found = audit(data).findings
+    fixed = clean(data, (*SAFE, "content.hostile"), found)
+    assert [r.text for r in fixed.splits.train] == [r.text for r in rows if "idiot" not in r.text]
+    assert {c.finding for c in fixed.changes} == {
+        "encoding.damage",
+        "empty.text",
+        "content.hostile",
+    }
+    unplaced = [replace(f, places=()) for f in found]
+    with pytest.raises(DataError, match="some of the rows"):
+        clean(data, ["content.hostile"], unplaced)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tunewright.checking import fix
+from tunewright.cli.app import run
 from tunewright.data.audit import audit
-from tunewright.data.clean import MASKING, SAFE
+from tunewright.data.fix_options import ASKED, MASKING, SAFE
 from tunewright.data.fixes import REMOVED, write_fixed
 from tunewright.data.records import Dataset, Record, Splits, Task
 from tunewright.data.sources import load_splits
@@ -122,3 +124,54 @@ def test_a_set_of_which_nothing_is_left_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="None of the 2 training rows"):
         write_fixed(Splits(empty, none, none), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_every_fix_that_can_be_asked_for_can_be_named(
+    name: str, write_rows: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is done to rows that have something to fix, and nothing of it is found afterwards."""
+    good = [
+        {
+            "text": f"Film {i} in the cinema {'ABCDEFGH'[i % 8] * 3} was worth it",
+            "label": "ab"[i % 2],
+        }
+        for i in range(24)
+    ]
+    faulty = {
+        "content.hostile": {"text": "you are an idiot", "label": "a"},
+        "content.words": {"text": "a castle in the woods of spain", "label": "a"},
+        "duplicate.near": good[0] | {"text": good[0]["text"] + "!!"},
+        "markup.html": {"text": "a <b>bold</b> tale &amp; a long song", "label": "b"},
+        "normalize.unicode": {"text": "a cafe\u0301 by the river bank", "label": "b"},
+        "normalize.spacing": {"text": "a  garden   with many flowers", "label": "b"},
+        "normalize.case": {"text": "A garden with MANY flowers", "label": "b"},
+        "label.contradictory": good[1] | {"label": "a"},
+    }
+    path = write_rows("rows.jsonl", [*good, *([faulty[name]] if name in faulty else [])])
+    words = tmp_path / "words.txt"
+    words.write_text("castle\n", encoding="utf-8")
+    call = ["check", str(path), "--fix", str(tmp_path / "out"), "--also", name, "--json"]
+    call += ["--words", str(words)] if name == "content.words" else []
+    if name == "content.toxic":  # tests/models/test_toxic_rows.py has a classifier
+        assert run(call) == 2
+        return
+    assert run(call) in (0, 1)
+    found = json.loads(capsys.readouterr().out)
+    assert name not in found["fixed"]["left"]
+    touched = found["fixed"]["removed"] | found["fixed"]["changed"]
+    assert (name in touched) == (name in faulty)
+
+
+def test_fixes_that_are_not_known_or_miss_something_are_refused(
+    write_rows: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_rows("rows.jsonl", [{"text": "one text", "label": "a"}]))
+    for words, said in (
+        (["--fix", str(tmp_path / "o"), "--also", "duplicate.nere"], "duplicate.near"),
+        (["--also", "duplicate.near"], "--fix OUT"),
+        (["--fix", str(tmp_path / "o"), "--also", "content.words"], "--words"),
+    ):
+        assert run(["check", path, *words]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

@@ -87,6 +87,11 @@ def test_stop_token_ends_generation_of_the_finished_model(
 
 CASES = {
     "full encoder with dropout": ("encoder", {"method": "full"}),
+    "full encoder, rows of its table": ("encoder", {"method": "full"}),
+    "full encoder in bfloat16, rows of its table": (
+        "encoder",
+        {"method": "full", "dtype": "bfloat16"},
+    ),
     "lora decoder with dropout": ("decoder", {"method": "lora", "lora_dropout": 0.1}),
     "full decoder in bfloat16": ("decoder", {"method": "full", "dtype": "bfloat16"}),
 }
@@ -94,8 +99,10 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_stopped_run_ends_with_the_bytes_of_one_that_was_not(
-    case: str, request: pytest.FixtureRequest, tmp_path: Path
+    case: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "rows of its table" in case:
+        monkeypatch.setattr("tunewright.train.row_adamw._FEWEST_ROWS", 1)
     kind, values = CASES[case]
     model = request.getfixturevalue(f"tiny_{kind}")
     data = request.getfixturevalue("sentiment_file" if kind == "encoder" else "instruction_file")

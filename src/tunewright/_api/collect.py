@@ -164,15 +164,29 @@ class DataCollector:
         )
 
     def _splits(self) -> Splits:
+        """The rows are cut in the order of their source, in which a large file is quick to read."""
         config = self.config
-        return split(
-            self._collect(),
+        parts = split(
+            self._in_source_order(),
             validation=config.validation_split,
             test=config.test_split,
             seed=config.seed,
         )
+        return Splits(*[part.select(self._order(len(part))) for _, part in parts.items()])
 
     def _collect(self) -> RecordSet:
+        records = self._in_source_order()
+        return records.select(self._order(len(records)))
+
+    def _order(self, rows: int) -> NDArray[np.integer]:
+        import numpy as np
+
+        if not self.config.shuffle:
+            return np.arange(rows)
+        return np.random.Generator(np.random.Philox(key=self.config.seed)).permutation(rows)
+
+    def _in_source_order(self) -> RecordSet:
+        """The rows that the filters and `max_samples` leave."""
         if self._records is not None:
             return self._records
         import numpy as np
@@ -191,11 +205,7 @@ class DataCollector:
                 )
             found = records_from_rows(rows, found.name)
         kept = self._kept(found)
-        if config.shuffle:
-            kept = kept[
-                np.random.Generator(np.random.Philox(key=config.seed)).permutation(len(kept))
-            ]
-        kept = kept[: config.max_samples]
+        kept = np.sort(kept[self._order(len(kept))[: config.max_samples]])
         if not len(kept):
             raise DataError(
                 f"No row is left of {len(found)}: filter_function, min_length={config.min_length} "

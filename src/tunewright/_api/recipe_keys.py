@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from tunewright.config.optimization import Optimizer
+from tunewright.config.quantization_aware import FewBits
 from tunewright.config.watching import Tracker
 
 
@@ -23,6 +24,7 @@ class RecipeKeys:
         max_tokens_per_pass: tokens in one forward pass, padding included.
         packing: rows of a pass in one sequence, without padding.
         temperature: of the loss of pairs of texts.
+        pairs_per_row: of method `setfit`.
         doc_stride, max_answer_length: of answers in long texts.
         head_learning_rate: peak rate of a new head.
         lr_scheduler_type, warmup_ratio, decay_ratio: shape of the rate.
@@ -34,6 +36,7 @@ class RecipeKeys:
         dtype, gradient_checkpointing: storage of the weights, and memory for work.
         use_rslora, use_dora, init_lora_weights, loraplus_lr_ratio, modules_to_save: of LoRA.
         bnb_4bit_quant_type, bnb_4bit_use_double_quant: of 4-bit weights.
+        quantization_aware, quantization_group_size: training for use in few bits.
         num_virtual_tokens: of methods with virtual tokens, in place of `prefix_length` and
             `prompt_length`.
         freeze_trainable_layers, unfreeze_steps, layer_learning_rate_decay: which layers are
@@ -42,14 +45,15 @@ class RecipeKeys:
         generation_metrics, generation_rows, generation_max_new_tokens: scores of written answers.
         reactions: what a run does about what it sees of itself.
         report_to: trackers.
-        validation, test, time_column, columns, max_samples, balance, augment, template,
-            system, truncation: the recipe's keys below `data`.
+        validation, test, mixing_limit, mixing_temperature, time_column, columns, max_samples,
+            balance, augment, template, system, truncation: the recipe's keys below `data`.
     """
 
     task: str | None = None
     max_tokens_per_pass: int | None = None
     packing: bool | None = None
     temperature: float | None = None
+    pairs_per_row: int | None = None
     doc_stride: int | None = None
     max_answer_length: int | None = None
     head_learning_rate: float | None = None
@@ -74,6 +78,8 @@ class RecipeKeys:
     modules_to_save: Sequence[str] | None = None
     bnb_4bit_quant_type: Literal["nf4", "fp4"] | None = None
     bnb_4bit_use_double_quant: bool | None = None
+    quantization_aware: FewBits | str | None = None
+    quantization_group_size: int | None = None
     num_virtual_tokens: int | None = None
     freeze_trainable_layers: int | None = None
     unfreeze_steps: int | None = None
@@ -88,6 +94,8 @@ class RecipeKeys:
     report_to: Sequence[Tracker | str] | str | None = None
     validation: float | str | None = None
     test: float | str | None = None
+    mixing_limit: int | None = None
+    mixing_temperature: float | None = None
     time_column: str | None = None
     columns: Mapping[str, str] | None = None
     max_samples: int | None = None
@@ -108,6 +116,8 @@ class RecipeKeys:
 _BELOW_DATA = (
     "validation",
     "test",
+    "mixing_limit",
+    "mixing_temperature",
     "time_column",
     "columns",
     "max_samples",

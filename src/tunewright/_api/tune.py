@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from tunewright.artifacts import Artifact
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.data.records import Splits
 from tunewright.errors import ArtifactError, ConfigError
+from tunewright.models.inspect import is_adapter
+from tunewright.train.folder import RunResult
 from tunewright.train.loop import STOP_FILE
 from tunewright.train.prepare import Prepared
-from tunewright.train.run import RunResult
 
 CONFIG_FILE = "fine_tuning_config.json"
 ARGUMENTS_FILE = "training_args.json"
@@ -35,11 +37,12 @@ class FineTuningConfig(RecipeKeys):
     (`RecipeKeys`), to be given by keyword.
 
     Attributes:
-        model_path: catalogue name, folder or hub id of the base.
+        model_path: catalogue name, folder or hub id of the base; or the folder of an adapter, which
+            is trained further: it decides the method and the `lora_` settings that are left alone.
         output_dir: folder of the run.
         method: `FineTuningMethod` or its name. Default: LORA.
         dataset_path: what `DataCollector.export` wrote (its prefix or metadata file), a file, a
-            folder, or a catalogue name.
+            folder, or a catalogue name; or a list of these, as `data.train` of a recipe.
         dataset: rows in memory instead: a `datasets.Dataset` or `DatasetDict`, or a list of dicts.
         num_train_epochs: passes over the training rows.
         per_device_train_batch_size, per_device_eval_batch_size: rows in one forward pass.
@@ -71,7 +74,7 @@ class FineTuningConfig(RecipeKeys):
     model_path: str
     output_dir: str
     method: FineTuningMethod | str = FineTuningMethod.LORA
-    dataset_path: str | None = None
+    dataset_path: str | Sequence[str | Mapping[str, Any]] | None = None
     dataset: Any = None
     num_train_epochs: float = 3
     per_device_train_batch_size: int = 4
@@ -158,7 +161,19 @@ class FineTuningConfig(RecipeKeys):
             "device": self.device,
             "seed": self.seed,
         }
+        if is_adapter(self.model_path):
+            values |= self._left_to_the_adapter(values)
+            if not self.source_prefix:
+                del values["data"]["source_prefix"]
         return Recipe.check(values | given, "FineTuningConfig")
+
+    def _left_to_the_adapter(self, values: Mapping[str, Any]) -> dict[str, None]:
+        """Keys of the update that have the default of this class: the adapter decides them."""
+        own = ("method", "lora_r", "lora_alpha", "lora_dropout", "quantization_bits")
+        left = [key for key in own if values[key] == getattr(type(self), key)]
+        if values["num_virtual_tokens"] == type(self).prompt_length:
+            left.append("num_virtual_tokens")
+        return dict.fromkeys(left)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a JSON-like mapping; rows in memory are only counted."""
@@ -214,13 +229,20 @@ class FineTuner:
         self._result = pipeline.train_or_resume(prepared, notes=notes)
         return _metrics(self._result)
 
-    def resume(self, checkpoint_dir: str | None = None) -> dict[str, float]:
+    def resume(
+        self, checkpoint_dir: str | None = None, changes: Mapping[str, Any] | None = None
+    ) -> dict[str, float]:
         """Finish a run that was stopped, as if it had never been stopped.
 
         Args:
             checkpoint_dir: a checkpoint-N folder. Default: the newest whole one.
+            changes: sizes that change nothing in the training, such as
+                `{"per_device_train_batch_size": 2}`.
+
+        Raises:
+            ConfigError: a change would change the training.
         """
-        self._result = pipeline.resume(self.config.output_dir, checkpoint=checkpoint_dir)
+        self._result = _resumed(self.config.output_dir, checkpoint_dir, changes)
         return _metrics(self._result)
 
     def evaluate(self) -> dict[str, float]:
@@ -271,7 +293,7 @@ class FineTuner:
 
     def _finished(self) -> RunResult:
         if self._result is None:
-            from tunewright.train.run import finished_result
+            from tunewright.train.folder import finished_result
 
             self._result = finished_result(Path(self.config.output_dir))
         return self._result
@@ -296,9 +318,18 @@ def fine_tune_model(config: FineTuningConfig) -> dict[str, float]:
     return FineTuner(config).train()
 
 
-def resume_fine_tuning(output_dir: str, checkpoint_dir: str | None = None) -> dict[str, float]:
+def resume_fine_tuning(
+    output_dir: str, checkpoint_dir: str | None = None, changes: Mapping[str, Any] | None = None
+) -> dict[str, float]:
     """Finish the run in `output_dir`; see `FineTuner.resume`."""
-    return _metrics(pipeline.resume(output_dir, checkpoint=checkpoint_dir))
+    return _metrics(_resumed(output_dir, checkpoint_dir, changes))
+
+
+def _resumed(
+    output_dir: str, checkpoint_dir: str | None, changes: Mapping[str, Any] | None
+) -> RunResult:
+    words = [f"{key}={json.dumps(value)}" for key, value in (changes or {}).items()]
+    return pipeline.resume(output_dir, checkpoint=checkpoint_dir, changes=words)
 
 
 def stop_fine_tuning(output_dir: str) -> None:

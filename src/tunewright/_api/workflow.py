@@ -135,7 +135,8 @@ class WorkflowConfig:
             return self.evaluation_config.dataset_path
         if self.collected_path is not None:
             return self.collected_path
-        return self.fine_tuning_config.dataset_path if self.fine_tuning_config else None
+        own = self.fine_tuning_config.dataset_path if self.fine_tuning_config else None
+        return own if isinstance(own, str) else None
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON-like values; functions and rows in memory only by their kind."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Sequence
 
@@ -51,6 +52,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     # Libraries that tokenise in threads warn about every fork otherwise.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # transformers imports torchao where it is there, and it warns of kernels for other machines.
+    logging.getLogger("torchao").setLevel(logging.ERROR)
     try:
         app(args=list(arguments))
     except SystemExit as stop:

@@ -10,6 +10,8 @@ from tunewright.cli.options import Columns, Json, Task, column_mapping
 from tunewright.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.table import Table
 
@@ -38,6 +40,14 @@ def check(
         str | None,
         typer.Option(metavar="FILE", help="Count rows with a word of this list, one a line."),
     ] = None,
+    toxicity: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Find rows that this classifier calls toxic."),
+    ] = None,
+    toxic_label: Annotated[
+        list[str] | None,
+        typer.Option(help="Its label that means toxic. May be repeated. Default: by their names."),
+    ] = None,
     fix: Annotated[
         str | None,
         typer.Option(metavar="OUT", help="Write a cleaned copy into this new folder."),
@@ -45,6 +55,12 @@ def check(
     mask: Annotated[
         bool, typer.Option("--mask", help="With --fix: mask personal data and secrets too.")
     ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="With --fix: this fix too, by id of its finding. May be repeated."
+        ),
+    ] = None,
     card: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the findings as a page of HTML.")
     ] = None,
@@ -63,11 +79,13 @@ def check(
     from tunewright.config.source_name import shown
     from tunewright.data.fixes import require_new
 
-    _require_fitting(model, max_length, show_tokens, fix, mask)
+    _require_fitting(model, max_length, show_tokens, toxicity, toxic_label)
+    _require_fixes(fix, mask, also or (), words, toxicity)
     if fix is not None:
         require_new(Path(fix))
     console = make_console(quiet=as_json)
     options: dict[str, Any] = {"model": model, "max_length": max_length, "words": words}
+    options |= {"toxicity": toxicity, "toxic_labels": toxic_label or ()}
     with console.status("Reading the data"):
         splits = checking.read_data(data, task=task, columns=column_mapping(column))
         audit = checking.check(splits, wrong_labels=wrong_labels, **options)
@@ -86,7 +104,7 @@ def check(
     left = found["findings"]
     if fix is not None:
         with console.status("Fixing"):
-            fixed = checking.fix(data, splits, fix, mask=mask)
+            fixed = checking.fix(data, splits, fix, mask=mask, also=also or (), found=audit)
             after = checking.check(str(fixed.folder), **options).to_dict()
         left = after["findings"]
         _print_fixed(console, fixed, after)
@@ -111,8 +129,8 @@ def _require_fitting(
     model: str | None,
     max_length: int | None,
     show_tokens: int | None,
-    fix: str | None,
-    mask: bool,
+    toxicity: str | None,
+    toxic_labels: list[str] | None,
 ) -> None:
     """Refuse options that would have no effect without another one."""
     faults = []
@@ -120,8 +138,29 @@ def _require_fitting(
         faults.append("--show-tokens needs --model: tokens are those of a model.")
     if model is None and max_length is not None:
         faults.append("--max-length needs --model: it counts the tokens of a model.")
-    if mask and fix is None:
-        faults.append("--mask needs --fix OUT: the source itself is never changed.")
+    if toxic_labels and toxicity is None:
+        faults.append("--toxic-label needs --toxicity: it names a label of that classifier.")
+    if faults:
+        raise ConfigError(faults)
+
+
+def _require_fixes(
+    fix: str | None, mask: bool, also: Sequence[str], words: str | None, toxicity: str | None
+) -> None:
+    """Refuse fixes that are unknown, or would have no effect without another option."""
+    from tunewright.data.fix_options import ASKED, require_known
+
+    require_known(also, ASKED)
+    needed = (
+        (mask and fix is None, "--mask needs --fix OUT: the source itself is never changed."),
+        (also and fix is None, "--also needs --fix OUT: the source itself is never changed."),
+        ("content.words" in also and words is None, "--also content.words needs --words FILE."),
+        (
+            "content.toxic" in also and toxicity is None,
+            "--also content.toxic needs --toxicity MODEL.",
+        ),
+    )
+    faults = [fault for missing, fault in needed if missing]
     if faults:
         raise ConfigError(faults)
 

@@ -11,15 +11,18 @@ from tunewright.cli.options import (
     BatchSize,
     Columns,
     Device,
+    GroupSize,
     Json,
     Latency,
     MaxLength,
     MaxNewTokens,
     Metrics,
+    Quantized,
     Samples,
     Slices,
     Task,
     column_mapping,
+    require_quantized,
 )
 
 
@@ -36,6 +39,8 @@ def compare(
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
     max_new_tokens: MaxNewTokens = 256,
+    quantized: Quantized = None,
+    group_size: GroupSize = None,
     task: Task = "auto",
     column: Columns = None,
     device: Device = "auto",
@@ -60,6 +65,7 @@ def compare(
 
     if len(models) < 2:
         raise ConfigError("compare needs at least two models; one was given.")
+    require_quantized(quantized, group_size)
     console = make_console(quiet=as_json)
     with stage_progress(console) as progress:
         results = pipeline.compare_models(
@@ -76,6 +82,8 @@ def compare(
             task=task,
             columns=column_mapping(column),
             device=device,
+            quantized=quantized,
+            quantized_group_size=group_size,
         )
     write_comparison(results, output)
     if as_json:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from tunewright.train.folder import RunResult
     from tunewright.train.prepare import Prepared
-    from tunewright.train.run import RunResult
 
 
 class Screen:

@@ -11,15 +11,18 @@ from tunewright.cli.options import (
     BatchSize,
     Columns,
     Device,
+    GroupSize,
     Json,
     Latency,
     MaxLength,
     MaxNewTokens,
     Metrics,
+    Quantized,
     Samples,
     Slices,
     Task,
     column_mapping,
+    require_quantized,
 )
 from tunewright.errors import ConfigError
 
@@ -131,6 +134,8 @@ def evaluate(
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
     max_new_tokens: MaxNewTokens = 256,
+    quantized: Quantized = None,
+    group_size: GroupSize = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -195,6 +200,8 @@ def evaluate(
                 "--probe-pairs": probe_pairs,
                 "--probe-text": probe_text,
                 "--max-length": max_length,
+                "--quantized": quantized,
+                "--group-size": group_size,
                 "--report": report,
                 "--rater": None if human else rater,
                 "--rate": rate and not human,
@@ -236,6 +243,7 @@ def evaluate(
         raise ConfigError("--rate asks people to rate answers; it needs --human.")
     if rater is not None:
         raise ConfigError("--rater names who judges; it needs --human.")
+    require_quantized(quantized, group_size)
     with stage_progress(console) as progress:
         found = pipeline.evaluate_model(
             model,
@@ -265,6 +273,8 @@ def evaluate(
             max_length=max_length,
             max_new_tokens=max_new_tokens,
             device=device,
+            quantized=quantized,
+            quantized_group_size=group_size,
         ).to_dict()
     if report is not None:
         from tunewright.evaluate.report import write_comparison

@@ -1,4 +1,4 @@
-"""`tunewright models`"""
+"""`tunewright models`: list and fetch bases, and combine adapters."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import typer
 
 from tunewright.cli.options import Json
 
-app = typer.Typer(help="List the catalogue of bases, or fetch them.", invoke_without_command=True)
+app = typer.Typer(
+    help="List the catalogue of bases, fetch them, or combine adapters.",
+    invoke_without_command=True,
+)
 
 
 @app.callback()
 def models(context: typer.Context, as_json: Json = False) -> None:
-    """List the catalogue of bases, or fetch them."""
+    """List the catalogue of bases, fetch them, or combine adapters."""
     if context.invoked_subcommand is not None:
         return
     from rich.table import Table
@@ -76,3 +79,55 @@ def fetch(
         console.print(f"[green]{name}[/] is in {folders[name]}")
     if as_json:
         print_json(folders)
+
+
+@app.command()
+def combine(
+    adapters: Annotated[list[str], typer.Argument(help="Two or more adapters of one base.")],
+    output: Annotated[str, typer.Option(help="Folder of the combined adapter, new or empty.")],
+    weight: Annotated[
+        list[float] | None,
+        typer.Option("--weight", help="Once for each adapter. Default: equal, with the sum 1."),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="cat (exact), svd, linear, ties, dare_linear, dare_ties, magnitude_prune, or one "
+            "of the last four with _svd. Default: cat; linear for IA3."
+        ),
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Of the result, for svd. Default: the largest.")
+    ] = None,
+    density: Annotated[
+        float | None, typer.Option(help="Share of the values that ties, dare and prune keep.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the values that dare drops.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Make one adapter of several, each with a weight."""
+    from tunewright.cli.screen import make_console, print_json
+    from tunewright.models.combine_adapters import combine_adapters
+
+    console = make_console(quiet=as_json)
+    with console.status("Combining"):
+        made = combine_adapters(
+            adapters, output, weight, kind, rank=rank, density=density, seed=seed
+        )
+    if as_json:
+        print_json(
+            {
+                "folder": str(made.folder),
+                "kind": made.kind.value,
+                "weights": list(made.weights),
+                "rank": made.rank,
+                "notes": list(made.notes),
+            }
+        )
+        return
+    parts = " + ".join(f"{w:g} x {name}" for w, name in zip(made.weights, adapters, strict=True))
+    told = f", rank {made.rank}" if made.rank else ""
+    console.print(f"[green]Combined[/] by {made.kind.value}{told}: {parts}")
+    for note in made.notes:
+        console.print(f"  [yellow]{note}[/]")
+    console.print(f"Next: tunewright evaluate {made.folder} --data FILE")

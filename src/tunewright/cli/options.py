@@ -59,6 +59,16 @@ Slices = Annotated[
         "repeated. Default: all that have few values.",
     ),
 ]
+Quantized = Annotated[
+    str | None,
+    typer.Option(
+        help="Score with linear layers in few bits: int4_weight or int8_dynamic_int4_weight."
+    ),
+]
+GroupSize = Annotated[
+    int | None,
+    typer.Option(min=8, help="Inputs of a layer that share a scale with --quantized. Default: 32."),
+]
 
 
 def column_mapping(words: list[str] | None) -> dict[str, str]:
@@ -76,3 +86,13 @@ def column_mapping(words: list[str] | None) -> dict[str, str]:
             )
         mapping[role] = column
     return mapping
+
+
+def require_quantized(quantized: str | None, group_size: int | None) -> None:
+    """Refuse a group size where nothing is quantized.
+
+    Raises:
+        ConfigError: says which option is missing.
+    """
+    if group_size is not None and quantized is None:
+        raise ConfigError("--group-size has no effect without --quantized; give both.")

@@ -35,7 +35,7 @@ def run(
     )
     from tunewright.config.load import load_recipe
     from tunewright.evaluate.run import check_metrics
-    from tunewright.train.run import is_begun
+    from tunewright.train.folder import is_begun
 
     console = make_console(quiet=as_json)
     loaded = load_recipe(recipe, overrides or ())

@@ -170,6 +170,10 @@ def scores_table(evaluation: Mapping[str, Any]) -> Table:
     table.add_column("rows", justify="right")
     for name, score in evaluation["metrics"].items():
         table.add_row(name, _number(score["value"]), _interval(score), str(score["n"]))
+    for source, scores in evaluation.get("by_task", {}).items():
+        for name, score in scores.items():
+            shown = escape(f"{name}, {source}")
+            table.add_row(shown, _number(score["value"]), _interval(score), str(score["n"]))
     for baseline, content in evaluation["baselines"].items():
         first = next(iter(evaluation["metrics"]))
         score = content["metrics"].get(first)

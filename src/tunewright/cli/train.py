@@ -101,7 +101,7 @@ def show_result(result: object, console: object, as_json: bool) -> None:
     from rich.console import Console
 
     from tunewright.cli.screen import print_json
-    from tunewright.train.run import RunResult
+    from tunewright.train.folder import RunResult
 
     assert isinstance(result, RunResult)
     assert isinstance(console, Console)

@@ -17,6 +17,7 @@ from tunewright.config.base import Strict
 from tunewright.config.finding_ids import known_error
 from tunewright.config.source_name import shown
 from tunewright.config.synonym_file import words_or_file
+from tunewright.config.task import Task
 from tunewright.errors import ConfigError
 
 ErrorId = Annotated[str, AfterValidator(known_error)]
@@ -39,7 +40,8 @@ def _without_secrets(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_secrets(one) for one in value]
     if isinstance(value, WeightedSource):
-        return {"source": shown(value.source), "weight": value.weight}
+        given = value.model_dump(mode="json", exclude_unset=True)
+        return given | {"source": shown(value.source)}
     return value
 
 
@@ -55,12 +57,27 @@ Part = Annotated[float | str, PlainValidator(_share_or_source), PlainSerializer(
 
 
 class WeightedSource(Strict):
-    """A source that is mixed with others."""
+    """A source of a list, with what is said of it alone."""
 
     source: str = Field(min_length=1)
     """As a source without a weight."""
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Rows drawn from this source for each row of a source of weight 1."""
+    weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Rows drawn from this source for each row of a source of weight 1. Default: 1; all rows where
+    no source has a weight and one has another key."""
+    prompt: str | None = Field(default=None, min_length=1)
+    """Makes instructions of rows with labels, numbers or answers: `{text}`, `{text_pair}`,
+    `{question}`, `{context}` and `{options}`, all labels, stand for what a row has."""
+    name: str | None = Field(default=None, min_length=1)
+    """What the rows are called in scores. Default: the name of the file."""
+    task: Task | None = None
+    """What the rows are for, before the prompt. Default: detected."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Role to column, as `data.columns`, for this source."""
+
+    @property
+    def is_described(self) -> bool:
+        """Whether its rows are read by what is said here."""
+        return bool(self.prompt or self.name or self.task or self.columns)
 
 
 def _sources(value: Any) -> str | list[str | WeightedSource]:
@@ -138,6 +155,12 @@ class DataConfig(Strict):
     """Share of the training rows held out, or a source. 0 means none."""
     test: Part = 0.0
     """Share of the training rows held out for the final score, or a source. 0 means none."""
+    mixing_limit: PositiveInt | None = None
+    """Rows of a source that count at most where sources are mixed in proportion to their rows
+    (arXiv 1910.10683, section 3.5.2). Default: all count."""
+    mixing_temperature: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    """Sources are mixed in proportion to their rows to the power of 1 / this: higher is more even
+    (the same section). Default: 1."""
     time_column: str | None = None
     """Column with the time of each row. With it the newest rows are held out, not random ones."""
     columns: dict[str, str] = Field(default_factory=dict)
@@ -164,3 +187,21 @@ class DataConfig(Strict):
     allow: list[ErrorId] = Field(default_factory=lambda: ["template.system"])
     """Errors of the audit to train in spite of, by id. Any other error stops the run before it
     begins."""
+
+    def contradictions(self) -> list[str]:
+        """Copies that would change nothing, and mixing where there is nothing to mix."""
+        faults = self.augment.contradictions() if self.augment else []
+        mixing = [k for k in ("mixing_limit", "mixing_temperature") if getattr(self, k) is not None]
+        sources = self.train if isinstance(self.train, list) else []
+        weights = any(isinstance(one, WeightedSource) and one.weight for one in sources)
+        if mixing and len(sources) < 2:
+            faults.append(
+                f"data.{mixing[0]} mixes several sources and data.train has one; remove it, or "
+                "give a list of sources."
+            )
+        if mixing and weights:
+            faults.append(
+                f"data.{mixing[0]} takes proportions from numbers of rows, and a source has a "
+                "weight; give only one of them."
+            )
+        return faults

@@ -96,6 +96,7 @@ def read(values: dict[str, Any], path: Path, info: Path | None) -> Imported:
     settings.set_method(kind == "lora")
     settings.move("cutoff_len", "max_length")
     settings.data["truncation"] = "cut"  # as there
+    settings.move("default_system", "data.system")
     folder, content = _find_info(settings, path, info)
     names = _listed(settings.pop("dataset", "data.train"))
     _add_sources(settings, names, content, folder)

@@ -22,6 +22,7 @@ from tunewright.config.data_keys import DataConfig
 from tunewright.config.generation import GenerationKeys
 from tunewright.config.learning_pairs import PairKeys
 from tunewright.config.optimization import Optimization, Optimizer
+from tunewright.config.quantization_aware import QuantizationAwareKeys
 from tunewright.config.regularization import Regularization
 from tunewright.config.task import Task
 from tunewright.config.trained_weights import TrainedWeights
@@ -47,11 +48,18 @@ class FineTuningMethod(StrEnum):
     """The same embeddings made by a small trained network (arXiv 2103.10385)."""
     IA3 = "ia3"
     """Trained scales of keys, values and inner activations (arXiv 2205.05638)."""
+    SETFIT = "setfit"
+    """Every weight, by pairs of rows of one label and of two; then a logistic regression on what
+    came out is the head (arXiv 2209.11055)."""
 
     @property
     def trains_base(self) -> bool:
         """Whether weights of the base itself are changed: the whole model is the result."""
-        return self in (FineTuningMethod.FULL, FineTuningMethod.PARTIAL)
+        return self in (
+            FineTuningMethod.FULL,
+            FineTuningMethod.PARTIAL,
+            FineTuningMethod.SETFIT,
+        )
 
     @property
     def is_lora(self) -> bool:
@@ -90,6 +98,7 @@ class Recipe(
     TrainedWeights,
     Regularization,
     Optimization,
+    QuantizationAwareKeys,
     PairKeys,
     AnswerKeys,
     GenerationKeys,
@@ -100,10 +109,11 @@ class Recipe(
     task: Annotated[Task | None, BeforeValidator(_auto)] = None
     """What to learn. `auto`, or left out, detects it from the columns."""
     model: str
-    """The base: a catalogue name, a folder, or a hub id."""
+    """The base: a catalogue name, a folder, or a hub id; or the folder of an adapter, which is then
+    trained further."""
     method: Annotated[FineTuningMethod | None, BeforeValidator(_lower)] = None
     """Which weights are trained: `full`, `partial`, `lora`, `qlora`, `prefix_tuning`,
-    `prompt_tuning`, `p_tuning` or `ia3`."""
+    `prompt_tuning`, `p_tuning`, `ia3` or `setfit`."""
     data: DataConfig
     """Where the rows come from."""
     output_dir: str = "runs/model"
@@ -199,7 +209,7 @@ class Recipe(
 
     def contradictions(self) -> list[str]:
         """Options that exclude or miss one another."""
-        faults = self.data.augment.contradictions() if self.data.augment else []
+        faults = self.data.contradictions()
         for what, strategy, steps in (
             ("evaluation_strategy", self.evaluation_strategy, self.eval_steps),
             ("save_strategy", self.save_strategy, self.save_steps),
@@ -227,6 +237,7 @@ class Recipe(
         if self.load_best_model_at_end:
             faults += self._best_needs_matching_saves()
         faults += self._without_effect() + self.misplaced_regularizers(self.method)
+        faults += self.misplaced_quantization(self.method)
         faults += self._excluded()
         if self.max_steps == 0:
             faults.append("max_steps is 0; use -1 to train whole epochs, or a number of steps.")
@@ -254,6 +265,12 @@ class Recipe(
                 ("num_virtual_tokens",),
                 method.has_virtual_tokens,
                 "prefix_tuning, prompt_tuning or p_tuning",
+            ),
+            (("pairs_per_row",), method is FineTuningMethod.SETFIT, "setfit"),
+            (
+                ("head_learning_rate", "label_smoothing", "focal_gamma"),
+                method is not FineTuningMethod.SETFIT,
+                "full",
             ),
         )
         faults = [

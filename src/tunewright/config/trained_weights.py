@@ -40,10 +40,11 @@ class TrainedWeights(Strict):
 
     def misplaced_weights(self, method: FineTuningMethod) -> list[str]:
         """Keys that have no effect with the method, and those that exclude each other."""
-        layered = not method.has_virtual_tokens
+        setfit = method.value == "setfit"
+        layered = not (method.has_virtual_tokens or setfit)
         needed = (
             ("freeze_trainable_layers", method.value == "partial", "partial"),
-            ("unfreeze_steps", method.trains_base, "full or partial"),
+            ("unfreeze_steps", method.trains_base and not setfit, "full or partial"),
             ("layer_learning_rate_decay", layered, "full, partial, lora, qlora or ia3"),
             ("init_lora_weights", method.value == "lora", "lora"),
             ("loraplus_lr_ratio", method.is_lora, "lora or qlora"),

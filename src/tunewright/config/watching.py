@@ -17,6 +17,10 @@ class Tracker(StrEnum):
     """Event files in `tensorboard/` of the run's folder."""
     MLFLOW = "mlflow"
     """A run of MLflow, where MLFLOW_TRACKING_URI says or MLflow keeps its own."""
+    WANDB = "wandb"
+    """A run of Weights & Biases, or files for it with WANDB_MODE=offline."""
+    TRACKIO = "trackio"
+    """A run of trackio, on this machine unless TRACKIO_SPACE_ID says otherwise."""
 
 
 def _listed(value: Any) -> Any:
@@ -35,4 +39,5 @@ class WatchingKeys(Strict):
     """What a run does about spikes, divergence and short memory: `act`, or only `propose` what a
     person could do."""
     report_to: Annotated[list[Tracker], BeforeValidator(_listed)] = Field(default_factory=list)
-    """Trackers that get the numbers of every step and score: `tensorboard`, `mlflow`."""
+    """Trackers that get the numbers of every step and score: `tensorboard`, `mlflow`,
+    `wandb`, `trackio`."""

@@ -6,7 +6,7 @@ Nothing is changed here. Each finding has a stable id; `docs/check.md` lists the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from tunewright.data import (
     answer_checks,
     checks,
     copies,
+    hostile,
     language,
     pair_checks,
     personal_rows,
@@ -104,6 +105,7 @@ def audit(
     words: Sequence[str] = (),
     source_prefix: str = "",
     system: str = "",
+    further: Sequence[Callable[[Splits], Iterable[Finding]]] = (),
 ) -> Audit:
     """Examine every row; of many rows on disk, some closer than others (`some_rows`).
 
@@ -122,6 +124,7 @@ def audit(
         words: from `word_list.read_words`: also count rows that hold one of them.
         source_prefix: text before every source (`seq2seq`).
         system: system message of conversations that have none.
+        further: checks of the rows that are looked at closely, such as by a model.
 
     Raises:
         DataError: the chat template refuses the roles of a row.
@@ -129,7 +132,8 @@ def audit(
     splits = as_splits(data)
     tally = _Tally()
     looks: list[Look] = [*checks.looks(splits.task), personal_rows.Personal()]
-    looks += [copies.Copies(splits, cut_here=cut_here), word_list.ListedWords(words), tally]
+    looks += [copies.Copies(splits, cut_here=cut_here), word_list.ListedWords(words)]
+    looks += [hostile.Hostile(), tally]
     survey(splits, looks)
     findings = [finding for look in looks for finding in look.findings(splits)]
     findings += [*tag_checks.check_tags(splits), *pair_checks.check_pairs(splits)]
@@ -152,6 +156,7 @@ def audit(
         lengths = _lengths(Counter(n for part in sizes.values() for n in part), "tokens")
     suspects = find_suspects(seen) if wrong_labels else []
     of_seen += check_suspects(seen, suspects)
+    of_seen += [finding for look in further for finding in look(seen)]
     findings += of_seen if seen is splits else [replace(f, places=()) for f in of_seen]
     order = {severity: rank for rank, severity in enumerate(reversed(SEVERITIES))}
     findings.sort(key=lambda f: (order[f.severity], -f.rows, f.id))

@@ -15,34 +15,21 @@ from tunewright.data.answer_places import Answer
 from tunewright.data.audit import as_splits
 from tunewright.data.checks import CONTROL, MARKUP, MOJIBAKE, check_empty
 from tunewright.data.copies import check_copies
-from tunewright.data.finding import Place
+from tunewright.data.finding import Finding, Place
+from tunewright.data.fix_options import LOOKED_AT, SAFE, require_known
 from tunewright.data.label_checks import check_labels
+from tunewright.data.normalize import one_case, one_spacing, one_unicode_form
 from tunewright.data.personal import mask_personal
 from tunewright.data.records import Dataset, Record, Splits
 from tunewright.data.tag_checks import check_tags
 from tunewright.data.wrong_labels import check_suspects, find_suspects
-from tunewright.errors import DataError, unknown_name
-
-SAFE = (
-    "encoding.damage",
-    "encoding.control",
-    "empty.text",
-    "empty.pair",
-    "empty.answer",
-    "duplicate.exact",
-    "leakage.exact",
-    "leakage.near",
-)
-"""Fixes that no one regrets: repair characters, drop rows without words, count copies once, and
-keep copies of training rows out of the held-out parts."""
-MASKING = ("personal.data", "secret.key")
-"""Fixes that put `[EMAIL]` and the like in place of personal data and secrets."""
+from tunewright.errors import DataError
 
 _REMOVABLE = frozenset(
     {
         "empty.text", "empty.pair", "empty.answer", "empty.prompt", "duplicate.exact",
         "duplicate.near", "leakage.exact", "leakage.near", "leakage.prompt", "leakage.group",
-        "label.unseen", "label.contradictory", "label.suspect",
+        "label.unseen", "label.contradictory", "label.suspect", *LOOKED_AT,
     }
 )  # fmt: skip
 _TAG = re.compile(r"<br\s*/?>|</(?:p|div|li|tr|h[1-6])>", re.IGNORECASE)
@@ -86,7 +73,9 @@ class Cleaned:
     changes: tuple[Change, ...]
 
 
-def clean(data: Splits | Dataset, fixes: Sequence[str] = SAFE) -> Cleaned:
+def clean(
+    data: Splits | Dataset, fixes: Sequence[str] = SAFE, found: Sequence[Finding] = ()
+) -> Cleaned:
     """Fix what an audit finds.
 
     Texts are rewritten first, because that can make two rows equal; then the rows are audited
@@ -95,16 +84,21 @@ def clean(data: Splits | Dataset, fixes: Sequence[str] = SAFE) -> Cleaned:
     Args:
         data: parts, or one data set, which counts as training rows.
         fixes: ids of findings. Rewriting: encoding.damage, encoding.control, markup.html,
-            personal.data, secret.key. Removing rows: empty.*, duplicate.*, leakage.*,
-            label.unseen, label.contradictory, label.suspect.
+            personal.data, secret.key, normalize.*. Removing rows: empty.*, duplicate.*, leakage.*,
+            label.unseen, label.contradictory, label.suspect, content.*, language.mixed, outlier.*.
+        found: what an audit of `data` found. The last three kinds are taken from there.
 
     Raises:
-        DataError: an id has no fix.
+        DataError: an id has no fix, or its rows are not known, because only some were looked at.
     """
-    known = _REMOVABLE | _REWRITES.keys()
-    for name in fixes:
-        if name not in known:
-            raise DataError(unknown_name("fix", name, known))
+    require_known(fixes, _REMOVABLE | _REWRITES.keys())
+    told = [finding for finding in found if finding.id in {*LOOKED_AT} & {*fixes}]
+    for finding in told:
+        if not finding.places:
+            raise DataError(
+                f"{finding.id} was looked for in some of the rows only, so its rows cannot be "
+                "taken out. Fix a part of the rows (FILE#100000)."
+            )
     splits = as_splits(data)
     changes: list[Change] = []
     for name, rewrite in _REWRITES.items():
@@ -115,7 +109,8 @@ def clean(data: Splits | Dataset, fixes: Sequence[str] = SAFE) -> Cleaned:
     before = -1
     while wanted and before != len(changes):
         before = len(changes)
-        splits = _without(splits, wanted, changes)
+        splits = _without(splits, wanted, changes, told)
+        told = []  # rows have other places now
     return Cleaned(splits, tuple(changes))
 
 
@@ -149,19 +144,24 @@ def _mapped(record: Record, rewrite: Callable[[str], str]) -> Record:
 
 
 def _moved(record: Record, rewrite: Callable[[str], str]) -> tuple[Answer, ...]:
-    """The answers of a record, where they are when its text is rewritten."""
+    """The answers of a record, where they are when its text is rewritten.
+
+    A letter stands for the answer, so that what is before it does not end in blanks.
+    """
     context = record.text_pair or ""
     return tuple(
-        Answer(rewrite(answer.text), len(rewrite(context[: answer.start])))
+        Answer(rewrite(answer.text), len(rewrite(context[: answer.start] + "x")) - 1)
         if answer.start >= 0
         else Answer(rewrite(answer.text))
         for answer in record.answers or ()
     )
 
 
-def _without(splits: Splits, wanted: Sequence[str], changes: list[Change]) -> Splits:
+def _without(
+    splits: Splits, wanted: Sequence[str], changes: list[Change], told: Sequence[Finding]
+) -> Splits:
     reasons: dict[Place, str] = {}
-    found = [*check_empty(splits), *check_labels(splits), *check_tags(splits)]
+    found = [*told, *check_empty(splits), *check_labels(splits), *check_tags(splits)]
     found += check_copies(splits)
     if "label.suspect" in wanted:
         found += check_suspects(splits, find_suspects(splits))
@@ -219,6 +219,9 @@ _REWRITES: dict[str, Callable[[str], str]] = {
     "encoding.damage": repair_encoding,
     "encoding.control": lambda text: CONTROL.sub("", text),
     "markup.html": strip_markup,
+    "normalize.unicode": one_unicode_form,
+    "normalize.spacing": one_spacing,
+    "normalize.case": one_case,
     "personal.data": mask_personal,
     "secret.key": mask_personal,
 }

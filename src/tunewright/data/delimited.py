@@ -1,15 +1,21 @@
-"""CSV and its relatives: delimiter and quoting are detected, ragged rows are errors."""
+"""CSV and its relatives: delimiter and quoting are detected, ragged rows are errors.
+
+A file is read twice: once to see what it is like, once for its rows. So a file that is more than
+memory holds is read by the same code as a small one.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tunewright.data.encoding import read_text
+from tunewright.data.encoding import is_wide, narrow_encoding, read_text
+from tunewright.data.spool import line_of, spooled
 from tunewright.data.table import Table
 from tunewright.errors import DataError
 
@@ -29,14 +35,14 @@ class _Dialect:
         delimiter = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}[self.delimiter]
         return delimiter if self.quoted else f"{delimiter}, without quoting"
 
-    def parse(self, text: str) -> Iterator[tuple[int, list[str]]]:
+    def parse(self, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         """Rows with the line each starts at; blank lines are skipped.
 
         Raises:
             csv.Error: the quotes do not pair up.
         """
         reader = csv.reader(
-            io.StringIO(text, newline=""),
+            lines,
             delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
             strict=True,
@@ -48,6 +54,42 @@ class _Dialect:
             start = reader.line_num + 1
 
 
+@dataclass(slots=True)
+class _Survey:
+    """What all rows of a file are like, read in one dialect.
+
+    Attributes:
+        header: the fields of the first row.
+        rows: how many follow it.
+        ragged: those with another number of fields than the header.
+        first_ragged: the line of the first of them, and its fields.
+        swallowed: whether a field holds a tab and a line end.
+        again: for each column, the rows in which its name stands as a value.
+        blank: whether no field holds more than blank space.
+    """
+
+    header: list[str] = field(default_factory=list)
+    rows: int = 0
+    ragged: int = 0
+    first_ragged: tuple[int, list[str]] = (0, [])
+    swallowed: bool = False
+    again: list[int] = field(default_factory=list)
+    blank: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a sound file is read: its dialect, the names of its columns, and how many rows it has."""
+
+    dialect: _Dialect
+    columns: list[str]
+    rows: int
+
+
+Lines = Callable[[], Iterable[str]]
+"""Starts again at the first line of a file each time; every line end is `\\n`."""
+
+
 def read_delimited(path: Path) -> Table:
     """Read CSV or TSV. The first row names the columns.
 
@@ -55,79 +97,157 @@ def read_delimited(path: Path) -> Table:
         DataError: no header, repeated column names, or rows with too many or too few fields.
     """
     text = read_text(path)
-    if not text.strip():
-        raise DataError(f"{path} holds only blank space; a header line and rows are needed.")
+
+    def lines() -> Iterable[str]:
+        return io.StringIO(text, newline="")
+
+    with _any_length():
+        layout = _layout(path, lines)
+        numbered = list(_rows(layout, lines))
+    return Table(str(path), [row for _, row in numbered], [line for line, _ in numbered])
+
+
+def spooled_delimited(path: Path, cache: Path | None = None) -> Table | None:
+    """The rows of a large CSV or TSV file, written into the cache at the first use; see `spooled`.
+
+    Args:
+        path: the file.
+        cache: folder for the rows. Default: `tunewright.download.cache_folder()`.
+
+    Returns:
+        None for UTF-16 and UTF-32.
+
+    Raises:
+        DataError: as `read_delimited`.
+        SpaceError: the disk has no room for the rows.
+    """
+    layouts: list[_Layout] = []
+    with path.open("rb") as handle:
+        if is_wide(handle.read(1 << 16)):
+            return None
+
+    def json_lines() -> Iterator[str]:
+        encoding = narrow_encoding(path)
+
+        def lines() -> Iterator[str]:
+            with path.open(encoding=encoding) as handle:
+                yield from handle
+
+        with _any_length():
+            if not layouts:
+                layouts.append(_layout(path, lines))
+            reached = 1
+            for number, row in _rows(layouts[0], lines):
+                # Blank lines keep the numbers of lines: a row is where it is in the file.
+                yield "\n" * (number - reached) + line_of(row)
+                reached = number + 1
+
+    return spooled(path, json_lines, lambda: layouts[0].rows, cache)
+
+
+def _rows(layout: _Layout, lines: Lines) -> Iterator[tuple[int, dict[str, str]]]:
+    parsed = layout.dialect.parse(lines())
+    next(parsed)
+    for number, row in parsed:
+        yield number, dict(zip(layout.columns, row, strict=True))
+
+
+@contextmanager
+def _any_length() -> Iterator[None]:
+    """Fields may be longer than what the csv module takes by default."""
     limit = csv.field_size_limit(_LARGEST_FIELD)
     try:
-        return _read(path, text)
+        yield
     finally:
         csv.field_size_limit(limit)
 
 
-def _read(path: Path, text: str) -> Table:
-    first = _best_dialect(text, "\t" if path.suffix.lower() in (".tsv", ".tab") else "")
+def _layout(path: Path, lines: Lines) -> _Layout:
+    first = _best_dialect(lines, "\t" if path.suffix.lower() in (".tsv", ".tab") else "")
     problem = ""
     for dialect in (first, _Dialect(first.delimiter, not first.quoted)):
         try:
-            parsed = list(dialect.parse(text))
+            found = _survey(dialect, lines)
         except csv.Error as error:
             problem = problem or f"its quotes do not pair up ({error})"
             continue
-        ragged = [(line, row) for line, row in parsed if len(row) != len(parsed[0][1])]
-        if not ragged and not (dialect is first and _swallows(parsed, text, first)):
-            return _table(path, parsed)
-        problem = problem or _describe_ragged(parsed, ragged or parsed, dialect)
+        if found.blank:
+            raise DataError(f"{path} holds only blank space; a header line and rows are needed.")
+        if not found.ragged and not (dialect is first and _swallows(found, lines, first)):
+            return _Layout(dialect, _columns(path, found), found.rows)
+        problem = problem or _describe_ragged(found, dialect)
     raise DataError(
         f"{path}: {problem}. Put fields that hold the delimiter or a line end in double quotes, "
         "and double the quotes inside them."
     )
 
 
-def _swallows(parsed: list[tuple[int, list[str]]], text: str, dialect: _Dialect) -> bool:
+def _survey(dialect: _Dialect, lines: Lines) -> _Survey:
+    found = _Survey()
+    may_swallow = dialect == _Dialect("\t", True)
+    for line, row in dialect.parse(lines()):
+        found.blank = found.blank and not any(map(str.strip, row))
+        if not found.header:
+            found.header = row
+            found.again = [0] * len(row)
+            names = [name.strip() for name in row]
+        else:
+            found.rows += 1
+            if len(row) != len(found.header):
+                found.ragged += 1
+                if found.ragged == 1:
+                    found.first_ragged = line, row
+                continue
+            for position, name in enumerate(names):
+                if name and row[position].strip() == name:
+                    found.again[position] += 1
+        if may_swallow and not found.swallowed:
+            found.swallowed = any("\n" in cell and "\t" in cell for cell in row)
+    return found
+
+
+def _swallows(found: _Survey, lines: Lines, dialect: _Dialect) -> bool:
     """True for tab-separated text where a stray quote took whole rows into one field.
 
     Fields that hold both a tab and a line end are taken for that unless the header is quoted too
     or the rows are ragged without quoting.
     """
-    if dialect.delimiter != "\t" or not dialect.quoted or text.startswith('"'):
+    if dialect.delimiter != "\t" or not dialect.quoted or not found.swallowed:
         return False
-    if not any("\t" in field and "\n" in field for _, row in parsed for field in row):
+    if next(iter(lines())).startswith('"'):
         return False
-    plain = _Dialect("\t", False).parse(text)
-    return all(len(row) == len(parsed[0][1]) for _, row in plain)
+    wide = len(found.header)
+    return all(len(row) == wide for _, row in _Dialect("\t", False).parse(lines()))
 
 
-def _describe_ragged(
-    parsed: list[tuple[int, list[str]]], ragged: list[tuple[int, list[str]]], dialect: _Dialect
-) -> str:
-    line, row = ragged[0]
-    wide = len(parsed[0][1])
-    count = "1 row has" if len(ragged) == 1 else f"{len(ragged):,} rows have"
+def _describe_ragged(found: _Survey, dialect: _Dialect) -> str:
+    line, row = found.first_ragged
+    count = "1 row has" if found.ragged == 1 else f"{found.ragged:,} rows have"
     shown = dialect.delimiter.join(row)
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     return (
-        f"{count} another number of fields than the {wide} of its header (delimiter: "
+        f"{count} another number of fields than the {len(found.header)} of its header (delimiter: "
         f"{dialect.name}); the first is line {line} with {len(row)}: {shown!r}"
     )
 
 
-def _best_dialect(text: str, preferred: str) -> _Dialect:
+def _best_dialect(lines: Lines, preferred: str) -> _Dialect:
     """The delimiter that cuts most rows of the sample into the same number of fields above one."""
     best = _Dialect(preferred or ",", True)
     best_score = 0.0
     for delimiter in preferred + _DELIMITERS:
         for quoted in (True, False):
-            score = _evenness(text, _Dialect(delimiter, quoted))
+            score = _evenness(lines, _Dialect(delimiter, quoted))
             if score > best_score + 1e-9:
                 best, best_score = _Dialect(delimiter, quoted), score
     return best
 
 
-def _evenness(text: str, dialect: _Dialect) -> float:
+def _evenness(lines: Lines, dialect: _Dialect) -> float:
     widths: Counter[int] = Counter()
     header = 0
     try:
-        for _, row in dialect.parse(text):
+        for _, row in dialect.parse(lines()):
             header = header or len(row)
             widths[len(row)] += 1
             if widths.total() == _SAMPLE_ROWS:
@@ -137,8 +257,12 @@ def _evenness(text: str, dialect: _Dialect) -> float:
     return widths[header] / widths.total() if header > 1 else 0.0
 
 
-def _table(path: Path, parsed: list[tuple[int, list[str]]]) -> Table:
-    header = [name.strip() for name in parsed[0][1]]
+def _columns(path: Path, found: _Survey) -> list[str]:
+    """The names of the columns.
+
+    A first row that is data is refused: reading it as names would lose it without a word.
+    """
+    header = [name.strip() for name in found.header]
     columns = [name or f"column_{i}" for i, name in enumerate(header, start=1)]
     repeated = sorted(name for name, count in Counter(columns).items() if count > 1)
     if repeated:
@@ -146,21 +270,12 @@ def _table(path: Path, parsed: list[tuple[int, list[str]]]) -> Table:
             f"{path} has more than one column named {', '.join(map(repr, repeated))}. Give each "
             "column its own name."
         )
-    body = parsed[1:]
-    _require_header(path, header, [row for _, row in body])
-    rows = [dict(zip(columns, row, strict=True)) for _, row in body]
-    return Table(str(path), rows, [line for line, _ in body])
-
-
-def _require_header(path: Path, header: list[str], body: list[list[str]]) -> None:
-    """Refuse a first row that is data: reading it as names would lose it without a word."""
-    for position, name in enumerate(header):
+    for name, again in zip(header, found.again, strict=True):
         number = name.replace(".", "", 1).lstrip("+-").isdigit()
-        long = len(name) > _LONGEST_NAME
-        value = bool(name) and sum(row[position].strip() == name for row in body) > 1
-        if number or long or value:
+        if number or len(name) > _LONGEST_NAME or again > 1:
             shown = name if len(name) <= 60 else name[:57] + "..."
             raise DataError(
                 f"The first line of {path} looks like data, not like column names: {shown!r}. Add "
                 "a header line, for example: text,label."
             )
+    return columns

@@ -7,11 +7,29 @@ row of a smaller one. This module knows tables. It does not know where they come
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tunewright.data.folders import PARTS, Parts
 from tunewright.data.table import Table
 from tunewright.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """Proportions that follow from the numbers of rows (arXiv 1910.10683, section 3.5.2).
+
+    Attributes:
+        limit: rows of a source that count at most; None counts all.
+        temperature: the share of a source is its count to the power of 1 / this.
+    """
+
+    limit: int | None = None
+    temperature: float = 1.0
+
+    def weights(self, counts: Sequence[int]) -> list[float]:
+        """The weight of each source, by its number of rows."""
+        most = max(counts) if self.limit is None else self.limit
+        return [min(count, most) ** (1 / self.temperature) for count in counts]
 
 
 def draw(parts: Parts, rows: int, seed: int, source: str) -> Parts:
@@ -59,7 +77,7 @@ def weigh(
     Raises:
         DataError: no row would be drawn from a source.
     """
-    counts = [_count(parts.tables.get("train", ())) for parts in read]
+    counts = training_rows(read)
     scale = min((n / w for n, w in zip(counts, weights, strict=True) if n), default=0.0)
     weighed = []
     for parts, count, weight, name in zip(read, counts, weights, names, strict=True):
@@ -75,6 +93,11 @@ def weigh(
             tables["train"] = _drawn(tables["train"], rows, seed)
         weighed.append(Parts(tables, parts.exact, parts.named))
     return weighed
+
+
+def training_rows(read: Sequence[Parts]) -> list[int]:
+    """Training rows of each source."""
+    return [_count(parts.tables.get("train", ())) for parts in read]
 
 
 def join(read: Sequence[Parts]) -> Parts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tunewright.errors import DataError
@@ -20,6 +20,8 @@ _MULTIBYTE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
 _SAMPLE = 1 << 16
+_BLOCK = 1 << 22
+"""Bytes read at once."""
 
 
 def decode(content: bytes, source: str) -> str:
@@ -88,6 +90,63 @@ def read_text(path: Path) -> str:
     """The text of a file, decoded by `decode`, with every line end as `\\n`."""
     text = decode(path.read_bytes(), str(path))
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def line_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Runs of whole lines, each with its place in the file."""
+    with path.open("rb") as handle:
+        start = 0
+        if handle.read(3) == codecs.BOM_UTF8:
+            start = 3
+        handle.seek(start)
+        pieces: list[bytes] = []
+        while read := handle.read(_BLOCK):
+            cut = read.rfind(b"\n") + 1
+            if not cut:  # a line longer than a block
+                pieces.append(read)
+                continue
+            block = b"".join((*pieces, read[:cut]))
+            yield start, block
+            start += len(block)
+            pieces = [read[cut:]]
+        if rest := b"".join(pieces):
+            yield start, rest
+
+
+def narrow_encoding(path: Path) -> str | None:
+    """UTF-8 or Windows-1252, whichever a file is; it is read in blocks, and all of it.
+
+    Returns:
+        None for UTF-16 and UTF-32.
+
+    Raises:
+        DataError: as `decode`.
+    """
+    with path.open("rb") as handle:
+        head = handle.read(_SAMPLE)
+    if is_wide(head):
+        return None
+    try:
+        _require_sound(path, "utf-8")
+    except DataError:
+        if head.startswith(codecs.BOM_UTF8) or mostly_utf8(b for _, b in line_blocks(path)):
+            raise
+        _require_sound(path, "cp1252")
+        return "cp1252"
+    return "utf-8-sig" if head.startswith(codecs.BOM_UTF8) else "utf-8"
+
+
+def _require_sound(path: Path, encoding: str) -> None:
+    line = 1
+    for start, block in line_blocks(path):
+        try:
+            block.decode(encoding)
+        except UnicodeDecodeError as error:
+            place = line + block.count(b"\n", 0, error.start)
+            raise damaged(str(path), encoding, start + error.start, place) from error
+        if b"\0" in block:
+            raise zero_byte(str(path), line + block.count(b"\n", 0, block.index(b"\0")))
+        line += block.count(b"\n")
 
 
 def _utf16_without_mark(sample: bytes) -> str:

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from tunewright.artifacts import Artifact, atomic_write, write_json
 from tunewright.data.folders import METADATA_SUFFIX, PARTS
-from tunewright.data.records import Dataset, Splits
+from tunewright.data.records import Dataset, LazyRecords, Splits
+from tunewright.data.scatter import in_order
 from tunewright.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
     import datasets
     import pyarrow
+    from numpy.typing import NDArray
 
     Exportable: TypeAlias = (
         Splits
@@ -76,7 +78,7 @@ def write_dataset(splits: Splits, folder: Path) -> Artifact:
         for part, dataset in splits.items():
             path = folder / f"{part}.jsonl"
             if len(dataset):
-                atomic_write(path, _jsonl(_RecordRows(dataset)))
+                atomic_write(path, _texts(_RecordRows(dataset), _json_line, folder))
             else:
                 path.unlink(missing_ok=True)
             rows[part] = len(dataset)
@@ -139,7 +141,7 @@ def export_dataset(
         "task": dataset.task.value if isinstance(dataset, Splits | Dataset) else None,
         "files": files,
         "rows": {name: len(rows) for name, rows in parts.items()},
-        "columns": list(_columns(row for rows in parts.values() for row in rows)),
+        "columns": list(_columns(row for rows in parts.values() for row in _in_any_order(rows))),
         "metadata": dict(metadata or {}),
     }
     path = prefix.with_name(prefix.name + METADATA_SUFFIX)
@@ -176,6 +178,46 @@ class _RecordRows(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         return (record.to_row() for record in self._dataset)
 
+    def file_order(self) -> NDArray[Any] | None:
+        """Positions in the order in which rows are quick to read; None where that is their own."""
+        records = self._dataset.records
+        if not isinstance(records, LazyRecords):
+            return None
+        order = records.file_order()
+        return order if (order[1:] < order[:-1]).any() else None
+
+    def read(self, order: NDArray[Any]) -> Iterator[Row]:
+        """The rows at some positions."""
+        records = self._dataset.records
+        assert isinstance(records, LazyRecords)
+        return (record.to_row() for record in records.read(order))
+
+
+def _file_order(rows: Sequence[Row]) -> NDArray[Any] | None:
+    return rows.file_order() if isinstance(rows, _RecordRows) else None
+
+
+def _in_any_order(rows: Sequence[Row]) -> Iterable[Row]:
+    order = _file_order(rows)
+    if order is None:
+        return rows
+    assert isinstance(rows, _RecordRows)
+    return rows.read(order)
+
+
+def _texts(rows: Sequence[Row], line: Callable[[Row], str], folder: Path) -> Iterator[str]:
+    """Each row as text, in their order, which a file on disk is not read in.
+
+    Args:
+        rows: of one part.
+        line: makes the text.
+        folder: for what is put down on the way.
+    """
+    order = _file_order(rows)
+    if order is None:
+        return map(line, rows)
+    return in_order(map(line, _in_any_order(rows)), order, folder)
+
 
 def _rows_by_part(dataset: Exportable) -> dict[str, Sequence[Row]]:
     if isinstance(dataset, Splits):
@@ -208,22 +250,29 @@ def _columns(rows: Iterable[Row]) -> dict[str, None]:
     return found
 
 
-def _jsonl(rows: Iterable[Row]) -> Iterator[str]:
-    for row in rows:
-        yield json.dumps(row, ensure_ascii=False, default=str) + "\n"
+def _json_line(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False, default=str) + "\n"
 
 
-def _csv(rows: Sequence[Row]) -> Iterator[str]:
+def _jsonl(rows: Sequence[Row], folder: Path) -> Iterator[str]:
+    return _texts(rows, _json_line, folder)
+
+
+def _csv(rows: Sequence[Row], folder: Path) -> Iterator[str]:
     """RFC 4180 text. Lists and objects are written as JSON."""
-    columns = list(_columns(rows))
+    columns = list(_columns(_in_any_order(rows)))
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(column)) for column in columns])
-        yield buffer.getvalue()
+
+    def line(cells: Iterable[Any]) -> str:
+        writer.writerow(cells)
+        written = buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
+        return written
+
+    yield line(columns)
+    yield from _texts(rows, lambda row: line(_cell(row.get(c)) for c in columns), folder)
 
 
 def _cell(value: Any) -> Any:
@@ -253,8 +302,8 @@ def _arrow(rows: Sequence[Row]) -> pyarrow.Table:
 
 
 def _write_texts(prefix: Path, parts: Mapping[str, Sequence[Row]], kind: str) -> dict[str, str]:
-    write: Callable[[Sequence[Row]], Iterator[str]] = {"jsonl": _jsonl, "csv": _csv}[kind]
-    return _write_files(prefix, {p: write(rows) for p, rows in parts.items()}, kind)
+    write: Callable[[Sequence[Row], Path], Iterator[str]] = {"jsonl": _jsonl, "csv": _csv}[kind]
+    return _write_files(prefix, {p: write(rows, prefix.parent) for p, rows in parts.items()}, kind)
 
 
 def _write_parquet(prefix: Path, parts: Mapping[str, Sequence[Row]]) -> dict[str, str]:

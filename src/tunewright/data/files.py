@@ -14,7 +14,7 @@ from typing import Any
 
 from tunewright.data.conll import ENDINGS as CONLL_ENDINGS
 from tunewright.data.conll import looks_like_conll, read_conll
-from tunewright.data.delimited import read_delimited
+from tunewright.data.delimited import read_delimited, spooled_delimited
 from tunewright.data.encoding import read_text
 from tunewright.data.json_lines import (
     RepeatedKey,
@@ -29,7 +29,8 @@ from tunewright.errors import DataError
 
 _WRAPPERS = ("data", "rows", "examples", "records")
 IN_MEMORY = 200_000_000
-"""Bytes up to which a file of JSON lines, or of Parquet once it is unpacked, is held in memory."""
+"""Bytes up to which a file of JSON lines or CSV, or of Parquet once it is unpacked, is held in
+memory."""
 _JSON_LINES = (".jsonl", ".ndjson")
 _PASSAGE = 4000
 """Characters of a plain text file that make one row, cut between paragraphs."""
@@ -40,8 +41,8 @@ def read_file(path: Path, in_memory: int | None = None) -> Table:
 
     Args:
         path: the file.
-        in_memory: bytes from which the rows of JSON lines stay on disk, and those of Parquet, as
-            it says their size is unpacked, go there. Default: `IN_MEMORY`.
+        in_memory: bytes from which the rows of JSON lines stay on disk, and those of CSV and of
+            Parquet, as it says their size is unpacked, go there. Default: `IN_MEMORY`.
 
     Raises:
         DataError: the file is empty, damaged, or of an unknown format.
@@ -55,6 +56,8 @@ def read_file(path: Path, in_memory: int | None = None) -> Table:
         table = stored_rows(path) if size > limit else None
     elif _reader(path) is read_parquet:
         table = spooled_parquet(path, limit)
+    elif _reader(path) is read_delimited and size > limit:
+        table = spooled_delimited(path)
     if table is None:
         table = _reader(path)(path)
     if not len(table):

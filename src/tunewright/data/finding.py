@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
+from tunewright.data.fix_options import option_of, sentence_of
 from tunewright.data.records import Record, Splits
 
 Severity = Literal["info", "warning", "error"]
@@ -83,7 +84,8 @@ class Finding:
             "severity": self.severity,
             "rows": self.rows,
             "message": self.message,
-            "fix": self.fix,
+            "fix": f"{self.fix} {sentence_of(self.id)}".strip(),
+            "option": option_of(self.id),
             "examples": list(self.examples),
         }
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunewright.artifacts import atomic_write
-from tunewright.data.clean import MASKING, SAFE, Cleaned, clean
+from tunewright.data.clean import Cleaned, clean
 from tunewright.data.export import write_dataset
+from tunewright.data.finding import Finding
+from tunewright.data.fix_options import MASKING, SAFE
 from tunewright.data.records import Splits
 from tunewright.errors import ArtifactError, DataError
 
@@ -37,20 +40,29 @@ class Fixed:
     rows: dict[str, int]
 
 
-def write_fixed(splits: Splits, folder: Path, *, mask: bool = False) -> Fixed:
-    """Apply the safe fixes and write the result into a new folder.
+def write_fixed(
+    splits: Splits,
+    folder: Path,
+    *,
+    mask: bool = False,
+    also: Sequence[str] = (),
+    found: Sequence[Finding] = (),
+) -> Fixed:
+    """Apply the safe fixes, and those asked for, and write the result into a new folder.
 
     Args:
         splits: the rows.
         folder: must not exist, or be empty.
         mask: also put `[EMAIL]`, `[SECRET]` and the like in place of personal data and secrets.
+        also: further fixes, of `fix_options.ASKED`.
+        found: what an audit of `splits` found; needed for fixes of `fix_options.LOOKED_AT`.
 
     Raises:
         ArtifactError: the folder has something in it.
         DataError: no training row would be left.
     """
     require_new(folder)
-    cleaned = clean(splits, (*SAFE, *MASKING) if mask else SAFE)
+    cleaned = clean(splits, (*SAFE, *(MASKING if mask else ()), *also), found)
     if len(splits.train) and not len(cleaned.splits.train):
         raise DataError(
             f"None of the {len(splits.train)} training rows would be left: "

@@ -15,14 +15,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunewright.data.encoding import damaged, is_wide, mostly_utf8, zero_byte
+from tunewright.data.encoding import damaged, is_wide, line_blocks, mostly_utf8, zero_byte
 from tunewright.data.row_store import RowPlaces, StoredRows
 from tunewright.data.table import Table
 from tunewright.errors import DataError
 
 _SHOWN_FAULTS = 3
-_BLOCK = 1 << 22
-"""Bytes read at once."""
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -210,28 +208,7 @@ def stored_rows(path: Path, source: str = "") -> Table | None:
 
 
 def _is_damaged_utf8(path: Path, head: bytes) -> bool:
-    return head.startswith(codecs.BOM_UTF8) or mostly_utf8(block for _, block in _blocks(path))
-
-
-def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Runs of whole lines, each with its place in the file."""
-    with path.open("rb") as handle:
-        start = 0
-        if handle.read(3) == codecs.BOM_UTF8:
-            start = 3
-        handle.seek(start)
-        pieces: list[bytes] = []
-        while read := handle.read(_BLOCK):
-            cut = read.rfind(b"\n") + 1
-            if not cut:  # a line longer than a block
-                pieces.append(read)
-                continue
-            block = b"".join((*pieces, read[:cut]))
-            yield start, block
-            start += len(block)
-            pieces = [read[cut:]]
-        if rest := b"".join(pieces):
-            yield start, rest
+    return head.startswith(codecs.BOM_UTF8) or mostly_utf8(block for _, block in line_blocks(path))
 
 
 def _lines(block: bytes) -> Iterator[tuple[int, bytes]]:
@@ -263,7 +240,7 @@ def _scan(path: Path, encoding: str, source: str) -> Table:
     number = 1
     with path.open("rb") as handle:
         stamp = os.fstat(handle.fileno())
-    for start, block in _blocks(path):
+    for start, block in line_blocks(path):
         first = number
         try:
             block.decode(encoding)

@@ -1,15 +1,12 @@
 """Parquet files: read whole, or unpacked once into the cache as JSON lines, and left there.
 
-A row of a Parquet file cannot be read without unpacking thousands of others, so rows that are more
-than memory holds are written where each has its place. This module does not know what the columns
-mean.
+This module does not know what the columns mean.
 """
 
 from __future__ import annotations
 
 import datetime
 import decimal
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,22 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunewright.artifacts import (
-    MANIFEST,
-    atomic_write,
-    locked,
-    read_json,
-    require_space,
-    write_json,
-)
-from tunewright.data.json_lines import stored_rows
+from tunewright.data.spool import line_of, spooled
 from tunewright.data.table import Table
-from tunewright.download import cache_folder
 from tunewright.errors import DataError
 
-_SPOOL = "rows.jsonl"
-_FORMAT = 1
-"""Of the file that is written; another number is made anew."""
 _ROWS_AT_ONCE = 1024
 
 
@@ -47,10 +32,7 @@ def read_parquet(path: Path) -> Table:
 
 
 def spooled_parquet(path: Path, in_memory: int, cache: Path | None = None) -> Table | None:
-    """The rows of a large Parquet file, unpacked into the cache at the first use.
-
-    They stay there, and are taken again while the file has its size and its time of change. When
-    it has others, they are unpacked anew in the same place.
+    """The rows of a large Parquet file, unpacked into the cache at the first use; see `spooled`.
 
     Args:
         path: the file.
@@ -74,41 +56,8 @@ def spooled_parquet(path: Path, in_memory: int, cache: Path | None = None) -> Ta
         if size <= in_memory or facts.num_rows == 0:
             return None
         classes = _parquet_classes(file.schema_arrow.metadata or {})
-        folder = (cache or cache_folder()) / "rows" / _short_hash(path)
-        stat = path.stat()
-        made_of = {
-            "format": _FORMAT,
-            "file": str(path.resolve()),
-            "bytes": stat.st_size,
-            "changed": stat.st_mtime_ns,
-        }
-        with locked(folder, wait=True):
-            if not _is_made_of(folder, made_of):
-                (folder / MANIFEST).unlink(missing_ok=True)
-                (folder / _SPOOL).unlink(missing_ok=True)
-                require_space(folder, _bytes_needed(path, file), f"Unpacking {path}, once,")
-                atomic_write(folder / _SPOOL, _lines(path, file))
-                write_json(folder / MANIFEST, made_of)
-    table = stored_rows(folder / _SPOOL, str(path))
-    assert table is not None
+        table = spooled(path, lambda: _lines(path, file), lambda: facts.num_rows, cache)
     return replace(table, classes=classes)
-
-
-def _short_hash(path: Path) -> str:
-    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:20]
-
-
-def _is_made_of(folder: Path, made_of: Mapping[str, Any]) -> bool:
-    if not (folder / MANIFEST).is_file() or not (folder / _SPOOL).is_file():
-        return False
-    return bool(read_json(folder / MANIFEST) == made_of)
-
-
-def _bytes_needed(path: Path, file: Any) -> int:
-    """Room for all rows as text, told from the first: in the file equal values share theirs."""
-    first = next(_lines(path, file))
-    rows = min(_ROWS_AT_ONCE, file.metadata.num_rows)
-    return int(1.1 * len(first.encode()) / rows * file.metadata.num_rows) + 1_000_000
 
 
 def _lines(path: Path, file: Any) -> Iterator[str]:
@@ -116,11 +65,7 @@ def _lines(path: Path, file: Any) -> Iterator[str]:
 
     with _whole(path):
         for batch in file.iter_batches(_ROWS_AT_ONCE):
-            yield "".join(map(_line, arrow_rows(pyarrow.Table.from_batches([batch]))))
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+            yield from map(line_of, arrow_rows(pyarrow.Table.from_batches([batch])))
 
 
 @contextmanager

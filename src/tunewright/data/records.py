@@ -121,10 +121,14 @@ class LazyRecords(Sequence[Record]):
     def select(self, indices: Sequence[int] | NDArray[Any]) -> LazyRecords:
         """A view of the records at `indices`, in that order."""
 
+    @abstractmethod
+    def file_order(self) -> NDArray[Any]:
+        """Positions of all records in the order in which they are quick to read."""
+
     @cached_property
     def class_names(self) -> frozenset[str]:
         """Every class name that occurs. All records are read for it, once."""
-        return frozenset(name for record in self for name in record.class_names)
+        return frozenset(n for record in self.read(self.file_order()) for n in record.class_names)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...

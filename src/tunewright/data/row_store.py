@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _BATCH = 512
 _ANCHORED = 32
 """Rows of which one has its place kept, the others the way to it."""
-_WASTE = 4
+_WASTE = 16
 """Rows that lie apart are read at one go while the bytes between are at most so many times them."""
 
 Make = Callable[[Mapping[str, Any], int], Record]
@@ -182,6 +182,12 @@ def _identity(stamp: os.stat_result) -> tuple[int, int, int]:
     return stamp.st_ino, stamp.st_size, stamp.st_mtime_ns
 
 
+def _order_of(chosen: NDArray[np.uint32] | None, rows: int) -> NDArray[Any]:
+    import numpy as np
+
+    return np.arange(rows) if chosen is None else np.argsort(chosen, kind="stable")
+
+
 class StoredRecords(LazyRecords):
     """Records made from stored rows, each when it is asked for."""
 
@@ -203,6 +209,10 @@ class StoredRecords(LazyRecords):
                 part = self._chosen[part].astype(np.int64)
             numbers = map(self._rows.numbers.__getitem__, part.tolist())
             yield from map(self._make, self._rows.read(part), numbers)
+
+    def file_order(self) -> NDArray[Any]:
+        """Positions of all records in the order in which they are quick to read."""
+        return _order_of(self._chosen, len(self))
 
     def select(self, indices: Sequence[int] | NDArray[Any]) -> StoredRecords:
         """A view of the records at `indices`, in that order: 4 bytes each."""
@@ -245,6 +255,10 @@ class JoinedRecords(LazyRecords):
                     yield from records.read(local)
                 else:
                     yield from (records[i] for i in local.tolist())
+
+    def file_order(self) -> NDArray[Any]:
+        """Positions of all records in the order in which they are quick to read."""
+        return _order_of(self._chosen, len(self))
 
     def select(self, indices: Sequence[int] | NDArray[Any]) -> JoinedRecords:
         """A view of the records at `indices`, in that order: 4 bytes each."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from tunewright.data.collector import collector_paused
 from tunewright.data.column_names import ROLES
 from tunewright.data.convert import to_records
 from tunewright.data.detect import Detection, detect, parse_task
-from tunewright.data.draw import draw, join, weigh
+from tunewright.data.draw import Mixing, draw, join, training_rows, weigh
 from tunewright.data.files import read_file
 from tunewright.data.folders import PARTS, Parts, is_prefix, read_path
 from tunewright.data.records import Dataset, LazyRecords, Record, Splits, Task
 from tunewright.data.row_store import JoinedRecords
 from tunewright.data.split import split
 from tunewright.data.table import Table
+from tunewright.data.task_prompts import described, mix_names
 from tunewright.errors import DataError
 
 Source = str | Path | WeightedSource | Mapping[str, Any]
@@ -69,6 +71,7 @@ def load_splits(
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
     time_column: str | None = None,
+    mixing: Mixing | None = None,
 ) -> Splits:
     """Read the rows to train on, and the rows held out.
 
@@ -84,11 +87,14 @@ def load_splits(
         columns: role to column, for every part.
         seed: of the split, and of the choice of rows where only some are drawn.
         time_column: column with the time of each row; the newest rows are held out then.
+        mixing: how many training rows of each source are taken, where it is not all.
 
     Raises:
         DataError: a source is missing, damaged, or does not fit the task; a share is impossible.
     """
-    parts = gather(train, seed)
+    if not isinstance(train, str | Path):
+        _refuse_for_all(_listed(train), task, columns)
+    parts = gather(train, seed, mixing)
     shares = {}
     for part, given in (("validation", validation), ("test", test)):
         if given is None or isinstance(given, int | float):
@@ -129,23 +135,69 @@ def load_splits(
 
 
 @collector_paused()
-def gather(source: Sources, seed: int = 0) -> Parts:
-    """The tables of all sources, by part.
+def gather(source: Sources, seed: int = 0, mixing: Mixing | None = None) -> Parts:
+    """The tables of all sources, by part; those of a list that tells more of them in our columns.
 
     Raises:
         DataError: a source is missing or damaged.
     """
     if isinstance(source, str | Path):
         return _read(source, seed)
-    listed = [source] if isinstance(source, WeightedSource | Mapping) else list(source)
-    if not listed:
-        raise DataError("The list of sources is empty; at least one source is needed.")
-    weighted = [_weighted(one) for one in listed]
+    weighted = _listed(source)
     read = [_read(one.source, seed) for one in weighted]
-    if any(isinstance(one, WeightedSource | Mapping) for one in listed):
-        names = [shown(one.source) for one in weighted]
-        read = weigh(read, [one.weight for one in weighted], names, seed)
+    is_described = any(one.is_described for one in weighted)
+    if is_described:
+        read = _described(read, weighted)
+    names = [shown(one.source) for one in weighted]
+    given = [source] if isinstance(source, WeightedSource | Mapping) else source
+    as_mapping = any(isinstance(one, WeightedSource | Mapping) for one in given)
+    has_weight = any(one.weight is not None for one in weighted)
+    if mixing is not None:
+        read = weigh(read, mixing.weights(training_rows(read)), names, seed)
+    elif has_weight or (as_mapping and not is_described):
+        weights = [1.0 if one.weight is None else one.weight for one in weighted]
+        read = weigh(read, weights, names, seed)
     return join(read)
+
+
+def _listed(source: Source | Sequence[Source]) -> list[WeightedSource]:
+    listed = [source] if isinstance(source, str | Path | WeightedSource | Mapping) else source
+    if not len(listed):
+        raise DataError("The list of sources is empty; at least one source is needed.")
+    return [_weighted(one) for one in listed]
+
+
+def _described(read: Sequence[Parts], sources: Sequence[WeightedSource]) -> list[Parts]:
+    """Each source read by what is said of it; its rows carry its name where one has a prompt."""
+    marked = any(one.prompt or one.name for one in sources)
+    names: Sequence[str | None] = mix_names(sources) if marked else [None] * len(sources)
+    return [
+        described(
+            parts,
+            one,
+            name,
+            partial(detected, task=one.task or "auto", columns=one.columns or None),
+        )
+        for parts, one, name in zip(read, sources, names, strict=True)
+    ]
+
+
+def _refuse_for_all(
+    sources: Sequence[WeightedSource], task: Task | str, columns: Mapping[str, str] | None
+) -> None:
+    """Refuse what is said of all sources against what one of them says of itself."""
+    prompted = next((one for one in sources if one.prompt), None)
+    if prompted is not None and str(task) not in ("auto", Task.INSTRUCTION.value):
+        raise DataError(
+            f"The task is {str(task)!r}, but rows of {shown(prompted.source)} became instructions "
+            "by a prompt. Set task: instruction, or leave it out."
+        )
+    if columns and any(one.is_described for one in sources):
+        raise DataError(
+            "data.columns is for all sources, and one of them is described by itself (prompt, "
+            "name, task or columns). Give columns to the sources that need them, such as "
+            "{source: ..., columns: {text: tweet}}."
+        )
 
 
 def _weighted(source: Source) -> WeightedSource:
@@ -249,8 +301,9 @@ def dataset(
     if len(tasks) > 1:
         listed = "; ".join(f"{source} is for {t.value}" for t, source in tasks.items())
         raise DataError(
-            f"The sources are for different tasks: {listed}. Give sources of one task, or set the "
-            "task that all of them fit."
+            f"The sources are for different tasks: {listed}. Give sources of one task, set the "
+            "task that all of them fit, or let a model that writes learn them all: give a prompt "
+            "to each that has none, such as {source: ..., prompt: '{text} Is it {options}?'}."
         )
     return Dataset(next(iter(tasks), _fallback(task)), _joined(pieces), name)
 
@@ -290,5 +343,6 @@ def name_of(source: Sources) -> str:
         return shown(str(source))
     if isinstance(source, WeightedSource | Mapping):
         one = _weighted(source)
-        return f"{shown(one.source)} (weight {one.weight:g})"
+        weight = "" if one.weight is None else f" (weight {one.weight:g})"
+        return f"{shown(one.source)}{weight}"
     return ", ".join(map(name_of, source))

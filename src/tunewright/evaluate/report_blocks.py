@@ -42,6 +42,8 @@ class Block:
 def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
     """The parts that an evaluation has, in the order of a report."""
     found = []
+    if by_task := evaluation.get("by_task"):
+        found.append(Block("tasks", "Tasks", [], task_table(by_task)))
     if slices := evaluation.get("slices"):
         found.append(Block("slices", "Slices", slices["verdict"], slice_table(slices)))
     if (suspects := evaluation.get("suspects")) and suspects["count"]:
@@ -67,6 +69,17 @@ def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
         said = [*lost["verdict"][:1], *lost["notes"]]
         found.append(Block("forgetting", "Forgetting", said, forgetting_table(lost)))
     return found
+
+
+def task_table(by_task: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Every score of each task of a mix."""
+    metrics = list(dict.fromkeys(name for scores in by_task.values() for name in scores))
+    rows = [
+        [shortened(source), wording.count(next(iter(scores.values()))["n"])]
+        + [wording.score(scores[name]) if name in scores else wording.DASH for name in metrics]
+        for source, scores in by_task.items()
+    ]
+    return Table(["Task", "Rows", *map(wording.metric_name, metrics)], rows)
 
 
 def slice_table(found: Mapping[str, Any]) -> Table:

@@ -39,9 +39,11 @@ from tunewright.evaluate.references import add_baselines, add_previous
 from tunewright.evaluate.robustness import measure_robustness, require_changeable
 from tunewright.evaluate.slices import find_slices, slice_metric
 from tunewright.evaluate.suspect_rows import suspect_rows
+from tunewright.evaluate.task_scores import scores_by_task
 from tunewright.evaluate.worst_errors import WORST, worst_errors
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
+from tunewright.models.few_bits import quantize_for_scores
 from tunewright.models.input_settings import InputSettings
 from tunewright.models.load import limit_threads, load_finished
 from tunewright.models.memory import reset_peak_memory
@@ -72,6 +74,7 @@ class Evaluation:
         baselines: by name, each with the same metrics.
         comparison: by baseline, the paired difference on the first metric, with p and a verdict.
         errors: the worst rows, with the training rows nearest to each where these are known.
+        by_task: of a mix of tasks, the metrics of each source's rows, by its name.
         slices: scores of parts of the rows, and which are worse than the rest; see `find_slices`.
         changes: rows fixed and broken since an earlier model.
         forgetting: probes before and after tuning; see `measure_forgetting`.
@@ -93,6 +96,7 @@ class Evaluation:
     per_class: list[dict[str, Any]] | None = None
     calibration: dict[str, Any] | None = None
     errors: list[dict[str, Any]] = field(default_factory=list)
+    by_task: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     slices: dict[str, Any] | None = None
     changes: dict[str, Any] | None = None
     forgetting: dict[str, Any] | None = None
@@ -134,6 +138,8 @@ def evaluate(
     max_new_tokens: int = 256,
     encoder: str | None = None,
     device: str = "auto",
+    quantized: str | None = None,
+    quantized_group_size: int | None = None,
     output_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -167,6 +173,9 @@ def evaluate(
         encoder: what `bertscore` compares texts by; a folder, catalogue name or hub id. Default:
             all-minilm-l6-v2.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        quantized: score the model with its layers in few bits: `int4_weight` or
+            `int8_dynamic_int4_weight`. What it is compared with is not quantized.
+        quantized_group_size: inputs that share a scale then. Default: 32.
         output_dir: where to write `evaluation.json` and `predictions.jsonl`. Default: nowhere.
         progress: told how far the work is.
 
@@ -200,6 +209,8 @@ def evaluate(
         raise DataError("There is no row to evaluate on. Check the source and its splits.")
     reset_peak_memory()
     finished = load_finished(model, dataset.task, device=device, max_length=max_length)
+    if quantized is not None:
+        notes = [*notes, quantize_for_scores(finished.model, quantized, quantized_group_size)]
     if probes is not None:
         require_tuned_text(finished, model)
     settings = finished.settings
@@ -235,6 +246,7 @@ def evaluate(
         metrics=work.estimates(names, answers),
         notes=[*notes, *cut, *said_of_unseen(answers)],
     )
+    found.by_task = scores_by_task(work, names, answers)
     if (pair := work.pair(names[0], answers)) is not None:
         found.pair = Pair(names[0], *pair, work.groups)
     found.cost = measure_cost(finished, work, latency)  # before other models need memory

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tunewright.data.language import SHORTEST, languages_of
 from tunewright.data.records import Record
+from tunewright.data.task_prompts import MIXED
 
 MIN_ROWS = 10
 """Rows of a slice at least, and of the rest."""
@@ -40,7 +41,8 @@ class Column:
 def columns_of(records: Sequence[Record], wanted: Sequence[str] | None = None) -> list[Column]:
     """Everything the rows can be sliced by that takes two values or more.
 
-    A column of the rows is taken where it has at most 20 values, or numbers, which are cut into
+    Sources of a mix of tasks are taken where they are wanted: their scores do not compare. Any
+    other column of the rows is taken where it has at most 20 values, or numbers, which are cut into
     four bands of like size; a `wanted` one is taken with any number of values.
 
     Args:
@@ -72,7 +74,7 @@ def _candidates(
     if "source" not in own:
         yield "source", _masks([record.source or None for record in records])
     for key in own:
-        if wanted is None and key.lower() in _NUMBERING:
+        if wanted is None and (key.lower() in _NUMBERING or key == MIXED):
             continue
         values = [_plain(record.meta.get(key)) for record in records]
         yield key, _column_masks(values, free=wanted is not None and key in wanted)

@@ -14,9 +14,12 @@ from tunewright.errors import ModelError, did_you_mean
 from tunewright.models.inspect import ModelFacts, linear_layers, module_names
 from tunewright.models.layers import find_stack, layer_count
 from tunewright.models.load import quiet_loading
+from tunewright.models.started_adapter import start_from
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from tunewright.models.adapter_folder import AdapterFolder
 
 
 _KINDS = {
@@ -33,13 +36,16 @@ _EXCLUDED = {
 """Linear layers that get no update: a head is trained in full, and nothing reads a pooler."""
 
 
-def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
+def apply_method(
+    model: PreTrainedModel, recipe: Recipe, task: Task, started: AdapterFolder | None = None
+) -> Any:
     """Make the weights that the recipe's method trains the only trainable ones.
 
     Args:
         model: the loaded base.
         recipe: resolved; its method and LoRA settings are used.
         task: decides whether a new head is trained in full beside the adapter.
+        started: the adapter to go on from. Default: a new one.
 
     Returns:
         The model for `full` and `partial`, otherwise a `PeftModel`. Adapter weights have the
@@ -53,8 +59,12 @@ def apply_method(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
 
     from tunewright.models.lora_linear import speed_up_lora
 
-    with quiet_loading():
-        adapted = get_peft_model(model, _config(model, recipe, task), autocast_adapter_dtype=False)
+    if started is not None:
+        adapted = start_from(model, started, recipe)
+    else:
+        config = _config(model, recipe, task)
+        with quiet_loading():
+            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
     if recipe.method is not None and recipe.method.has_virtual_tokens:
         # PEFT makes virtual tokens in float32, whatever the base's dtype.
         adapted.prompt_encoder.to(model.dtype)
@@ -143,8 +153,13 @@ def _ia3_targets(architecture: str) -> tuple[list[str], list[str]]:
     return TARGETS[architecture], INNER[architecture]
 
 
-def check_method(facts: ModelFacts, recipe: Recipe) -> None:
+def check_method(facts: ModelFacts, recipe: Recipe, *, started: bool = False) -> None:
     """Refuse a method that does not work with this model. Loads no weights.
+
+    Args:
+        facts: of the base.
+        recipe: resolved.
+        started: an adapter is trained further, whose layers are known to be there.
 
     Raises:
         ModelError: says what works instead, or names the layers there are.
@@ -162,7 +177,8 @@ def check_method(facts: ModelFacts, recipe: Recipe) -> None:
         )
     if recipe.method is FineTuningMethod.IA3:
         _ia3_targets(facts.architecture)
-    _check_targets(facts.folder, recipe.lora_target_modules)
+    if not started:
+        _check_targets(facts.folder, recipe.lora_target_modules)
     _check_layers(facts, recipe)
     _check_modules_to_save(facts.folder, recipe.modules_to_save)
 

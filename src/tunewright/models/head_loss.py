@@ -10,6 +10,7 @@ PyTorch and runs on any device.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,10 +20,46 @@ CHUNK = 512
 """Tokens whose logits are held at once. 512 x 49k x 4 bytes = 100 MB."""
 
 
-def _chunk_losses(hidden_CD: Tensor, weight_VD: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
-    logits_CV = (hidden_CD @ weight_VD.T).float()
-    log_norm_C = torch.logsumexp(logits_CV, dim=-1)
-    return log_norm_C - logits_CV.gather(1, target_C[:, None])[:, 0], logits_CV
+class _Chunks:
+    """Logits of one chunk after another, in memory that is taken once.
+
+    A chunk's logits are the largest tensors of a step. Taken anew for each chunk, their pages come
+    from the system one by one, which costs a CPU as much as a product.
+
+    Args:
+        hidden_ND, weight_VD, target_N, chunk: as in `head_loss`.
+    """
+
+    def __init__(self, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk: int) -> None:
+        self.hidden_ND, self.weight_VD, self.target_N = hidden_ND, weight_VD, target_N
+        self.size = max(1, min(chunk, len(hidden_ND)))
+        self.made_CV = hidden_ND.new_empty(self.size, len(weight_VD))
+        same = hidden_ND.dtype == torch.float32
+        self.logits_CV = self.made_CV if same else self.made_CV.float()
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Of each chunk: where it is, its losses [C], and its probabilities [C x V] in float32."""
+        for start in range(0, len(self.hidden_ND), self.size):
+            chunk = slice(start, start + self.size)
+            hidden_CD, target_C1 = self.hidden_ND[chunk], self.target_N[chunk, None]
+            made_CV = torch.mm(hidden_CD, self.weight_VD.T, out=self.made_CV[: len(hidden_CD)])
+            logits_CV = self.logits_CV[: len(hidden_CD)]
+            if logits_CV is not made_CV:
+                logits_CV.copy_(made_CV)
+            highest_C1 = logits_CV.amax(-1, keepdim=True)
+            target_logit_C1 = logits_CV.gather(1, target_C1)
+            sum_C1 = logits_CV.sub_(highest_C1).exp_().sum(-1, keepdim=True)
+            losses_C1 = sum_C1.log() + highest_C1 - target_logit_C1
+            yield chunk, losses_C1[:, 0], logits_CV.div_(sum_C1)
+
+    def gradient(self, chunk: slice, probabilities_CV: Tensor) -> Tensor:
+        """d loss / d logits = softmax - one_hot, [C x V] in the dtype of the model."""
+        target_C1 = self.target_N[chunk, None]
+        minus_one = torch.full_like(target_C1, -1, dtype=probabilities_CV.dtype)
+        probabilities_CV.scatter_add_(1, target_C1, minus_one)
+        if self.made_CV is self.logits_CV:
+            return probabilities_CV
+        return self.made_CV[: len(probabilities_CV)].copy_(probabilities_CV)
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -35,21 +72,15 @@ class _HeadLoss(torch.autograd.Function):
         grad_hidden_ND = torch.empty_like(hidden_ND) if need_hidden else None
         # Summed over chunks in float32: bfloat16 would lose the small terms.
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
-        for start in range(0, hidden_ND.shape[0], chunk):
-            hidden_CD = hidden_ND[start : start + chunk]
-            target_C = target_N[start : start + chunk]
-            losses_C, logits_CV = _chunk_losses(hidden_CD, weight_VD, target_C)
+        added_VD = torch.empty_like(weight_VD) if need_weight else None
+        chunks = _Chunks(hidden_ND, weight_VD, target_N, chunk)
+        for part, losses_C, probabilities_CV in chunks:
             total += losses_C.sum()
-            # d loss / d logits = softmax - one_hot
-            grad_CV = torch.softmax(logits_CV, dim=-1)
-            grad_CV.scatter_add_(
-                1, target_C[:, None], torch.full_like(target_C[:, None], -1, dtype=grad_CV.dtype)
-            )
-            grad_CV = grad_CV.to(hidden_ND.dtype)
+            grad_CV = chunks.gradient(part, probabilities_CV)
             if grad_hidden_ND is not None:
-                grad_hidden_ND[start : start + chunk] = grad_CV @ weight_VD
+                torch.mm(grad_CV, weight_VD, out=grad_hidden_ND[part])
             if grad_weight_VD is not None:
-                grad_weight_VD += grad_CV.T @ hidden_CD
+                grad_weight_VD += torch.mm(grad_CV.T, hidden_ND[part], out=added_VD)
         ctx.save_for_backward(grad_hidden_ND, grad_weight_VD)
         ctx.weight_dtype = weight_VD.dtype
         return total
@@ -82,8 +113,7 @@ def token_losses(
     hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk: int = CHUNK
 ) -> Tensor:
     """Cross-entropy of each token in nats, [N] in float32, without a gradient."""
-    parts = [
-        _chunk_losses(hidden_ND[i : i + chunk], weight_VD, target_N[i : i + chunk])[0]
-        for i in range(0, hidden_ND.shape[0], chunk)
-    ]
-    return torch.cat(parts) if parts else hidden_ND.new_zeros(0, dtype=torch.float32)
+    losses_N = hidden_ND.new_empty(len(hidden_ND), dtype=torch.float32)
+    for part, losses_C, _ in _Chunks(hidden_ND, weight_VD, target_N, chunk):
+        losses_N[part] = losses_C
+    return losses_N

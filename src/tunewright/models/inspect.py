@@ -46,6 +46,11 @@ class ModelFacts:
     base: str | None = None
 
 
+def is_adapter(name: str) -> bool:
+    """Whether `name` is a folder with a PEFT adapter."""
+    return (Path(name).expanduser() / "adapter_config.json").is_file()
+
+
 def inspect_model(folder: Path) -> ModelFacts:
     """Read the facts of the model, or of the adapter, in `folder`.
 
@@ -54,10 +59,8 @@ def inspect_model(folder: Path) -> ModelFacts:
     """
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
-        from tunewright.models.catalogue import model_folder
-
-        base = str(_json(adapter).get("base_model_name_or_path") or "")
-        facts = inspect_model(model_folder(base))
+        base, place = _base_of(folder, _json(adapter))
+        facts = inspect_model(place)
         parameters, size = _count(folder, "adapter_model")
         return ModelFacts(
             folder,
@@ -84,6 +87,30 @@ def inspect_model(folder: Path) -> ModelFacts:
         int(next((config[key] for key in _LAYERS if config.get(key)), 0)),
         int(config.get("vocab_size") or 0),
         size,
+    )
+
+
+def _base_of(folder: Path, config: dict[str, Any]) -> tuple[str, Path]:
+    """The name and the folder of an adapter's base.
+
+    PEFT writes down the folder that the base was in. Where that is gone, as on another machine, the
+    base is looked for by the name that the recipe had for it.
+    """
+    from tunewright.models.catalogue import model_folder
+
+    base = str(config.get("base_model_name_or_path") or "")
+    ours = folder / "tunewright.json"
+    named = str(_json(ours).get("base") or "") if ours.is_file() else ""
+    names = [name for name in dict.fromkeys((base, named)) if name]
+    faults = []
+    for name in names:
+        try:
+            return name, model_folder(name)
+        except ModelError as error:
+            faults.append(str(error))
+    raise ModelError(
+        f"The base of the adapter in {folder} cannot be found. "
+        f"{faults[-1] if faults else 'Its adapter_config.json names none.'}"
     )
 
 

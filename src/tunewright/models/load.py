@@ -27,6 +27,7 @@ from tunewright.models.input_settings import (
     read_settings,
 )
 from tunewright.models.inspect import ModelFacts, inspect_model
+from tunewright.models.pooling_layer import make_pooling_layer
 
 if TYPE_CHECKING:
     import torch
@@ -96,6 +97,7 @@ def load_base(
     dropout: float | None = None,
     quantization: Quantization | None = None,
     device: torch.device | None = None,
+    pooled: bool = False,
 ) -> PreTrainedModel:
     """Load a base with the head that the task needs.
 
@@ -110,6 +112,8 @@ def load_base(
         dropout: overrides every dropout of the base. Default: the base's own.
         quantization: keep the linear layers in few bits; the head stays as it is.
         device: where quantized weights go, which cannot be moved later. Default: the CPU.
+        pooled: give an encoder with a classification head a layer more, which pools
+            (`models.pooling_layer`).
 
     Raises:
         ModelError: the base cannot do the task.
@@ -128,17 +132,21 @@ def load_base(
     if dropout is not None:
         common |= dropout_settings(facts, dropout)
     if not task.has_new_head:
-        return _from_pretrained(_model_class(facts, task), facts.folder, common)
+        return _from_pretrained(model_class(facts, task), facts.folder, common)
     outputs = _OUTPUTS.get(task, len(labels))
     common |= {"num_labels": outputs, "ignore_mismatched_sizes": True}
+    if pooled:
+        common["num_hidden_layers"] = facts.layers + 1
     if task in _PROBLEM:
         common["problem_type"] = _PROBLEM[task]
     if task not in _OUTPUTS:
         common["id2label"] = dict(enumerate(labels))
         common["label2id"] = {label: i for i, label in enumerate(labels)}
-    model = _from_pretrained(_model_class(facts, task), facts.folder, common)
+    model = _from_pretrained(model_class(facts, task), facts.folder, common)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = load_tokenizer(facts.folder).pad_token_id
+    if pooled:
+        make_pooling_layer(model)
     return model
 
 
@@ -191,7 +199,7 @@ def _check_question_answering(facts: ModelFacts) -> None:
         )
 
 
-def _model_class(facts: ModelFacts, task: Task) -> Any:
+def model_class(facts: ModelFacts, task: Task) -> Any:
     """The class of transformers that loads a model with the head of a task."""
     from transformers import (
         AutoModel,
@@ -253,35 +261,24 @@ def load_finished(
 
     folder = model_folder(name)
     facts = inspect_model(folder)
-    settings = read_settings(folder) or _guess_settings(name, folder, facts, task)
+    base = inspect_model(model_folder(facts.base)) if facts.base is not None else facts
+    settings = read_settings(folder) or _guess_settings(facts.base or name, base, task)
     if task is not None and task is not settings.task:
         raise ModelError(
             f"{name} was trained for {settings.task.value!r}, not {task.value!r}. Evaluate it on "
             "data of its own task."
         )
-    auto = _model_class(facts, settings.task)
     if facts.is_adapter:
         from peft import PeftModel
 
         from tunewright.models.lora_linear import speed_up_lora
 
-        assert facts.base is not None
-        base = inspect_model(model_folder(facts.base))
-        import torch
-
-        dtype = dtype or getattr(torch, adapter_dtype(folder))
-        inner = load_base(
-            base,
-            settings.task,
-            settings.labels,
-            dtype,
-            quantization=settings.quantization,
-            device=pick_device(device),
-        )
+        inner = load_below_adapter(folder, base, settings, device=device, dtype=dtype)
         with quiet_loading():
             model = PeftModel.from_pretrained(inner, folder)
         speed_up_lora(model)
     else:
+        auto = model_class(facts, settings.task)
         options = {"dtype": dtype or "auto", "use_safetensors": True, "attn_implementation": "sdpa"}
         model = _from_pretrained(auto, folder, options)
     if settings.quantization is None:
@@ -289,11 +286,46 @@ def load_finished(
     model.eval()
     if max_length is not None:
         settings = replace(settings, max_length=max_length)
-    return Finished(model, load_tokenizer(folder), settings, facts)
+    return Finished(model, load_tokenizer(tokenizer_folder(folder, base)), settings, facts)
 
 
-def _guess_settings(name: str, folder: Path, facts: ModelFacts, task: Task | None) -> InputSettings:
+def load_below_adapter(
+    folder: Path,
+    base: ModelFacts,
+    settings: InputSettings,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype | None = None,
+) -> PreTrainedModel:
+    """The base of an adapter, in the numbers and bits that the adapter was trained on.
+
+    Args:
+        folder: of the adapter.
+        base: facts of its base.
+        settings: of the adapter.
+        device: where a quantized base goes. Others stay on the CPU.
+        dtype: of the weights. Default: that of the adapter's training.
+    """
+    import torch
+
+    return load_base(
+        base,
+        settings.task,
+        settings.labels,
+        dtype or getattr(torch, adapter_dtype(folder)),
+        quantization=settings.quantization,
+        device=pick_device(device),
+    )
+
+
+def tokenizer_folder(folder: Path, base: ModelFacts) -> Path:
+    """Where the tokenizer of a model is: beside its weights, or for some adapters with the base."""
+    return folder if (folder / "tokenizer.json").is_file() else base.folder
+
+
+def _guess_settings(name: str, facts: ModelFacts, task: Task | None) -> InputSettings:
     """Settings of a model that Tunewright did not train, from its configuration."""
+    folder = facts.folder
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     architectures = " ".join(config.get("architectures") or [])
     labels: tuple[str, ...] = ()

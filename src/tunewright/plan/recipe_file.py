@@ -16,6 +16,7 @@ _ORDER = (
     "head_learning_rate",
     "max_length",
     "temperature",
+    "pairs_per_row",
     "doc_stride",
     "max_answer_length",
     "dtype",

@@ -19,6 +19,7 @@ from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.errors import ConfigError
 from tunewright.models.inspect import ModelFacts
+from tunewright.plan.setfit import choose_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,11 @@ _PROMPT_ENCODER_RATE = 1e-3
 """That of PEFT's documentation of P-tuning."""
 _T5 = ("t5", "mt5", "umt5", "longt5")
 """Trained at high rates; the transformers documentation of T5 gives 1e-4 to 3e-4 for AdamW."""
+_NARROW, _WIDE = 256, 512
+"""Widths of layers. Below the first, calls cost more than products; below the second, speed is not
+worth digits where those count."""
+_FINE = (Task.REGRESSION, Task.EMBEDDING, Task.QUESTION_ANSWERING)
+"""Tasks whose scores follow from small differences: numbers, cosines, the best of many spans."""
 _ROWS_TO_TELL_EPOCHS_APART = 400
 """With fewer, the 95 % interval of an accuracy of 0.8 is wider than 8 points, and the best of
 several scores is mostly the luckiest."""
@@ -51,7 +57,8 @@ class Machine:
     Attributes:
         device: `cpu`, `cuda` or `mps`.
         memory_bytes: of the device (of the machine, for a CPU).
-        bfloat16_gain: rate of bfloat16 matrix products over float32 ones.
+        bfloat16_gain: rate of bfloat16 matrix products over float32 ones, of 512 tokens with a
+            matrix of the model's width and four times that.
     """
 
     device: str
@@ -67,8 +74,13 @@ class Settings:
     reasons: dict[str, str]
 
 
-def measure_machine(device: str) -> Machine:
-    """Look at the device and measure what bfloat16 gains on it (about a tenth of a second)."""
+def measure_machine(device: str, width: int = 1024) -> Machine:
+    """Look at the device and measure what bfloat16 gains on it (about a tenth of a second).
+
+    Args:
+        device: `cpu`, `cuda` or `mps`.
+        width: of the layers that will be trained: narrow ones gain less on some machines.
+    """
     import psutil
     import torch
 
@@ -76,16 +88,18 @@ def measure_machine(device: str) -> Machine:
         memory = torch.cuda.get_device_properties(0).total_memory
     else:
         memory = psutil.virtual_memory().total
+    # On a CPU, what other work takes of it must not decide.
+    clock = time.process_time if device == "cpu" else time.perf_counter
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(512, 1024, device=device, dtype=dtype)
-        b = torch.ones(1024, 512, device=device, dtype=dtype)
+        a = torch.ones(512, width, device=device, dtype=dtype)
+        b = torch.ones(width, 4 * width, device=device, dtype=dtype)
         timings = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = clock()
             # Reading one element waits for the device.
             float((a @ b)[0, 0])
-            timings.append(time.perf_counter() - began)
+            timings.append(clock() - began)
         seconds[dtype] = min(timings)
     gain = seconds[torch.float32] / max(1e-9, seconds[torch.bfloat16])
     return Machine(device, memory, gain)
@@ -101,6 +115,7 @@ def choose_settings(
     longest: int = 0,
     validation_rows: int = 0,
     longest_answer: int = 0,
+    setfit: str | None = None,
 ) -> Settings:
     """Fill every open setting of a recipe.
 
@@ -113,20 +128,25 @@ def choose_settings(
         longest: tokens of the longest row that is held out.
         validation_rows: rows that are scored during training.
         longest_answer: tokens of the longest training answer that stands in a text.
+        setfit: why SetFit is the method where the recipe leaves it open (`why_setfit`).
 
     Raises:
         ConfigError: explicit values contradict the model, the data or the machine.
     """
     choice = Choices(recipe)
     small = facts.parameters < 500e6
-    method = choice.set("method", *_method(facts))
+    proposed = (FineTuningMethod.SETFIT, setfit) if setfit else _method(facts, recipe)
+    method = choice.set("method", *proposed)
     if recipe.init_lora_weights == "pissa":
         choice.set("dtype", "float32", "bfloat16 would round what PiSSA takes out of the base")
-    choice.set("dtype", *_dtype(facts, machine))
+    choice.set("dtype", *_dtype(facts, task, machine))
     if recipe.lr_scheduler_type == "warmup_stable_decay":
         choice.set("decay_ratio", 0.2, "a fifth of the steps is enough to cool down")
     _rates(choice, facts, task, method, len(lengths))
-    if choice.open("num_train_epochs") and recipe.max_steps == -1:
+    by_pairs = method is FineTuningMethod.SETFIT
+    if by_pairs:
+        choose_pairs(choice, len(lengths))
+    elif choice.open("num_train_epochs") and recipe.max_steps == -1:
         epochs = 3.0 if len(lengths) < _MANY_ROWS else 1.0
         choice.set("num_train_epochs", epochs, f"{len(lengths):,} training rows")
     # Plain texts are split, whatever their length; `lengths` has their pieces.
@@ -153,20 +173,22 @@ def choose_settings(
             f"max_length is {recipe.max_length} but the model takes at most {room} "
             f"tokens{beside}; lower it."
         )
-    if task is Task.EMBEDDING:
+    if task is Task.EMBEDDING or by_pairs:
         choice.set("temperature", _TEMPERATURE, "cosines of 0 to 1 become logits of 0 to 20")
     elif recipe.temperature is not None:
         choice.faults.append(
-            f"temperature has no effect with task {task.value!r}; it is for embeddings. Remove it."
+            f"temperature has no effect with task {task.value!r}; it is for embeddings and method "
+            "setfit. Remove it."
         )
     _windows(choice, task, longest_answer)
-    batch = _batch_size(len(lengths), task)
-    choice.set(
-        "per_device_train_batch_size",
-        batch,
-        f"{len(lengths):,} rows give {max(1, len(lengths) // batch):,} updates an epoch",
-    )
-    if machine.device == "cpu" and task is Task.EMBEDDING:
+    if not by_pairs:
+        batch = _batch_size(len(lengths), task)
+        choice.set(
+            "per_device_train_batch_size",
+            batch,
+            f"{len(lengths):,} rows give {max(1, len(lengths) // batch):,} updates an epoch",
+        )
+    if machine.device == "cpu" and (task is Task.EMBEDDING or by_pairs):
         choice.set("max_tokens_per_pass", 4096, "texts of a step that is cut are run through twice")
     elif machine.device == "cpu":
         choice.set("max_tokens_per_pass", 1024, "more would cost memory and gain no speed on a CPU")
@@ -210,8 +232,10 @@ class Choices:
         return value
 
 
-def _method(facts: ModelFacts) -> tuple[FineTuningMethod, str]:
+def _method(facts: ModelFacts, recipe: Recipe) -> tuple[FineTuningMethod, str]:
     millions = facts.parameters / 1e6
+    if recipe.quantization_aware is not None:
+        return FineTuningMethod.FULL, "quantization_aware is for the base's own weights"
     if facts.kind == "encoder" or millions < 100:
         return FineTuningMethod.FULL, f"{millions:.0f}M parameters: every weight fits in training"
     return (
@@ -221,10 +245,16 @@ def _method(facts: ModelFacts) -> tuple[FineTuningMethod, str]:
     )
 
 
-def _dtype(facts: ModelFacts, machine: Machine) -> tuple[str, str]:
-    gain = f"bfloat16 matrix products are {machine.bfloat16_gain:.1f}x float32 ones here"
-    if facts.hidden_size < 512 and machine.device == "cpu":
-        return "float32", f"layers of width {facts.hidden_size} gain nothing from bfloat16 on a CPU"
+def _dtype(facts: ModelFacts, task: Task, machine: Machine) -> tuple[str, str]:
+    width = facts.hidden_size
+    if machine.device == "cpu" and width < _NARROW:
+        return "float32", f"layers of width {width} gain nothing from bfloat16 on a CPU"
+    if width < _WIDE and task in _FINE:
+        return "float32", f"a small model, and {task.value} needs more than three digits"
+    gain = (
+        f"bfloat16 matrix products of width {width} are {machine.bfloat16_gain:.1f}x as fast as "
+        "float32 ones here"
+    )
     if machine.bfloat16_gain > 1.3:
         return "bfloat16", gain + "; what is trained keeps float32 masters"
     return "float32", gain
@@ -269,6 +299,8 @@ def _rates(
     if choice.recipe.optim is Optimizer.LION_8BIT:
         rate, reason = rate / 5, f"{reason}; Lion wants a third to a tenth of AdamW's"
     rate = choice.set("learning_rate", rate, reason)
+    if method is FineTuningMethod.SETFIT:
+        return  # its head is no part of what the loop trains
     if task.has_new_head:
         head = max(rate, 10 * full_rate)
         choice.set("head_learning_rate", head, "the head starts from nothing")

@@ -6,32 +6,44 @@ run's folder or when anything happens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tunewright.config.optimization import Optimizer
 from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
+from tunewright.data.example import Example
+from tunewright.data.label_pairs import label_pairs
 from tunewright.data.render import Renderer
+from tunewright.data.task_prompts import mixed_names
 from tunewright.data.token_store import targets_of
 from tunewright.errors import ArtifactError
 from tunewright.metrics import get_metric
 from tunewright.models.adapters import apply_method
+from tunewright.models.cpu_dropout import speed_up_dropout
+from tunewright.models.few_bits import pretend_few_bits
+from tunewright.models.first_token import read_first_token
 from tunewright.models.input_settings import NEW_HEADS, write_settings
 from tunewright.models.load import limit_threads, load_base, pick_device
+from tunewright.models.memory import keep_freed_memory
 from tunewright.models.pissa import as_plain_lora, initial_factors
 from tunewright.train.checkpoint import LoopState, save_checkpoint
 from tunewright.train.loop import Job
 from tunewright.train.optim import MasterAdamW, make_groups
 from tunewright.train.prepare import Prepared
 from tunewright.train.rates import hidden_matrices, make_unfreezing, rate_shares
+from tunewright.train.row_adamw import sparse_tables
 from tunewright.train.validate import metrics_of
 from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAverage
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+
+    from tunewright.models.setfit import SetFitForward
 
 PROMPT_ENCODER = "prompt_encoder.safetensors"
 """In a checkpoint of P-tuning: the network that makes the vectors. An adapter has the vectors."""
@@ -52,6 +64,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     recipe, task = prepared.recipe, prepared.task
     assert recipe.method is not None and recipe.learning_rate is not None
     limit_threads()
+    keep_freed_memory()
     device = pick_device(recipe.device)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     torch.manual_seed(recipe.seed)
@@ -65,11 +78,14 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         dropout=recipe.dropout,
         quantization=kept,
         device=accelerator.device,
+        pooled=recipe.method is FineTuningMethod.SETFIT,
     )
     scale = 1.0
     if task is Task.REGRESSION:
         scale = _start_at_mean(model, targets_of(prepared.train.examples))
-    model = apply_method(model, recipe, task)
+    model = apply_method(model, recipe, task, prepared.started)
+    if recipe.quantization_aware is not None:
+        pretend_few_bits(model, recipe.quantization_aware, recipe.quantization_group_size)
     pissa = initial_factors(model) if recipe.init_lora_weights == "pissa" else None
     if recipe.gradient_checkpointing:
         model.config.use_cache = False
@@ -78,6 +94,8 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
             model.enable_input_require_grads()
     if kept is None:  # quantized weights are where they were loaded to
         model.to(accelerator.device)
+    if accelerator.device.type == "cpu":
+        speed_up_dropout(model)
     forward: Forward | EmbeddingForward | SpanForward
     if task.is_generative:
         _set_stop_tokens(model, prepared)
@@ -92,7 +110,10 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     elif task is Task.EMBEDDING:
         assert recipe.temperature is not None
         forward = EmbeddingForward(model, recipe.temperature)
+    elif recipe.method is FineTuningMethod.SETFIT:
+        forward = _setfit_forward(model, prepared)
     else:
+        read_first_token(model)
         forward = LabelForward(
             model,
             model.config.problem_type,
@@ -110,8 +131,8 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         task=task,
         labels=prepared.labels,
         forward=forward,
-        optimizer=_optimizer(model, recipe),
-        train=prepared.train.examples,
+        optimizer=_optimizer(model, recipe, accelerator.num_processes),
+        train=_trained_examples(prepared),
         validation=prepared.validation.examples,
         pad_id=int(prepared.tokenizer.pad_token_id),
         save_model=lambda target: _save_for_resume(model, prepared, target),
@@ -120,12 +141,45 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         accelerator=accelerator,
         metric=metric if metric == "loss" else get_metric(metric).name,
         unfreezing=make_unfreezing(model, recipe, task),
-        save_finished=lambda target: _save_finished(model, prepared, target, pissa),
+        save_finished=lambda target: _save_finished(forward, prepared, target, pissa),
         generation=prepared.generation,
+        mixed=_mixed(prepared),
     )
     if isinstance(forward, EmbeddingForward):
         forward.contrasted = job.global_batch
     return job
+
+
+def _mixed(prepared: Prepared) -> list[str]:
+    """The source of each validation row, where tasks are mixed."""
+    if prepared.task is not Task.INSTRUCTION:
+        return []
+    records = prepared.splits.validation.records
+    return mixed_names([records[example.row] for example in prepared.validation.examples])
+
+
+def _setfit_forward(model: Any, prepared: Prepared) -> SetFitForward:
+    from tunewright.models.setfit import SetFitForward
+
+    recipe = prepared.recipe
+    assert recipe.temperature is not None and recipe.per_device_eval_batch_size is not None
+    return SetFitForward(
+        model,
+        recipe.temperature,
+        prepared.train.examples,
+        pad_id=int(prepared.tokenizer.pad_token_id),
+        batch_size=recipe.per_device_eval_batch_size,
+        class_weights=prepared.class_weights,  # type: ignore[arg-type]  # of one label a row
+    )
+
+
+def _trained_examples(prepared: Prepared) -> Sequence[Example]:
+    """What the steps take: the rows, or pairs of them."""
+    recipe, rows = prepared.recipe, prepared.train.examples
+    if recipe.method is not FineTuningMethod.SETFIT:
+        return rows
+    assert recipe.pairs_per_row is not None
+    return label_pairs(rows, recipe.pairs_per_row, recipe.seed)
 
 
 def _save_start(prepared: Prepared, folder: Path) -> None:
@@ -134,7 +188,7 @@ def _save_start(prepared: Prepared, folder: Path) -> None:
     save_checkpoint(folder, LoopState(), fresh.optimizer.state_tensors(), fresh.save_model)
 
 
-def _optimizer(model: Any, recipe: Recipe) -> MasterAdamW:
+def _optimizer(model: Any, recipe: Recipe, processes: int) -> MasterAdamW:
     """The recipe's optimizer over the trainable weights, with what is done after each update."""
     assert recipe.learning_rate is not None
     groups = make_groups(
@@ -149,7 +203,11 @@ def _optimizer(model: Any, recipe: Recipe) -> MasterAdamW:
     if recipe.decay_to_start:
         for group in groups:
             group.weight_decay = group.weight_decay if group.is_head else 0.0
-    optimizer = MasterAdamW(groups, kind=recipe.optim)
+    ruled = recipe.decay_to_start or recipe.l1_decay or recipe.ema_decay is not None
+    plain = recipe.optim is Optimizer.ADAMW and not ruled
+    alone = processes == 1 and model.device.type in ("cpu", "cuda")
+    tables = sparse_tables(model) if plain and alone else {}
+    optimizer = MasterAdamW(groups, kind=recipe.optim, tables=tables)
     if recipe.decay_to_start:
         optimizer.rules.append(PullToStart(optimizer, recipe.decay_to_start))
     if recipe.l1_decay:
@@ -173,10 +231,12 @@ def _save_for_resume(model: Any, prepared: Prepared, target: Path) -> None:
 
 
 def _save_finished(
-    model: Any, prepared: Prepared, target: Path, pissa: dict[str, torch.Tensor] | None
+    forward: Any, prepared: Prepared, target: Path, pissa: dict[str, torch.Tensor] | None
 ) -> None:
     """Write what is used."""
-    _save_model(model, prepared, target)
+    if prepared.recipe.method is FineTuningMethod.SETFIT:
+        forward.fit_head()
+    _save_model(forward.model, prepared, target)
     if pissa is not None:
         as_plain_lora(target, pissa)
 
@@ -207,6 +267,10 @@ def _save_model(model: Any, prepared: Prepared, target: Path) -> None:
     """Write weights, tokenizer and input settings in the plain transformers or PEFT layout."""
     from tunewright.models.load import quiet_loading
 
+    for adapter in getattr(model, "peft_config", {}).values():
+        for name, value in vars(adapter).items():
+            if isinstance(value, set):  # written in an order that each process has of its own
+                setattr(adapter, name, sorted(value))
     with quiet_loading():
         model.save_pretrained(target)
         prepared.tokenizer.save_pretrained(target)

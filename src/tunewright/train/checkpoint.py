@@ -9,14 +9,13 @@ no random state to store: every step seeds its own (see `loop.py`).
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunewright.artifacts import hash_files, read_json, require_space, write_json
+from tunewright.artifacts import hash_files, read_json, require_space, sync, write_json
 from tunewright.errors import ArtifactError
 from tunewright.train.stability import Stability
 
@@ -37,12 +36,15 @@ class LoopState:
         skipped_steps: steps not taken because loss or gradient was not finite.
         skipped_in_a_row: of those, since the last finite step.
         halvings: how often the size of a pass was halved because memory ran out.
+        score_halvings: the same of the passes of scores.
         stability: what is remembered of losses and gradients.
         good_step, good_lowest: newest checkpoint to go back to (0: the start), and the lowest
             median loss by then.
         rollbacks: how often the run went back.
         rate_scale: what the schedule's rate is multiplied with since then.
         said: diagnoses that are told once.
+        journal_lines: of the journal when the state was saved; a resumed run writes later ones
+            again. None before the first checkpoint.
         losses: of the steps since the last score.
         train_losses, validation_losses: by score, for the watch.
         seconds: spent training before this process.
@@ -56,12 +58,14 @@ class LoopState:
     skipped_steps: int = 0
     skipped_in_a_row: int = 0
     halvings: int = 0
+    score_halvings: int = 0
     stability: Stability = field(default_factory=Stability)
     good_step: int = 0
     good_lowest: float | None = None
     rollbacks: int = 0
     rate_scale: float = 1.0
     said: list[str] = field(default_factory=list)
+    journal_lines: int | None = None
     losses: list[float] = field(default_factory=list)
     train_losses: list[float] = field(default_factory=list)
     validation_losses: list[float] = field(default_factory=list)
@@ -76,7 +80,12 @@ def checkpoint_folder(run: Path, step: int) -> Path:
 def checkpoints(run: Path) -> list[Path]:
     """The run's checkpoints, oldest first. Unfinished ones do not count."""
     found = [p for p in run.glob("checkpoint-*") if p.name.rpartition("-")[2].isdigit()]
-    return sorted(found, key=lambda p: int(p.name.rpartition("-")[2]))
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def save_checkpoint(
@@ -111,31 +120,38 @@ def save_checkpoint(
         write_json(scratch / STATE, asdict(state))
         write_json(scratch / HASHES, hash_files(scratch))
         for file in scratch.iterdir():
-            _sync(file)
-        if target.exists():
-            shutil.rmtree(target)
+            sync(file)
+        _set_aside(target)
         scratch.rename(target)
-        _sync(run)
+        sync(run)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+    _remove_aside(target)
     return target
 
 
-def _sync(path: Path) -> None:
-    """Make sure the disk has it: a rename alone does not survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _aside(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f".{checkpoint.name}.old.tmp")
+
+
+def _set_aside(checkpoint: Path) -> None:
+    """Take a checkpoint's name away, so that one that is half removed is never seen as one."""
+    _remove_aside(checkpoint)
+    if checkpoint.exists():
+        checkpoint.rename(_aside(checkpoint))
+
+
+def _remove_aside(checkpoint: Path) -> None:
+    if _aside(checkpoint).exists():
+        shutil.rmtree(_aside(checkpoint))
 
 
 def damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, or None when every file has its hash."""
     try:
         expected = json.loads((checkpoint / HASHES).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # neither JSON nor text
         return f"{HASHES} cannot be read ({error})"
     actual = hash_files(checkpoint)
     actual.pop(HASHES, None)
@@ -143,14 +159,47 @@ def damage(checkpoint: Path) -> str | None:
     return f"{', '.join(sorted(wrong))} changed or missing" if wrong else None
 
 
-def newest_whole(run: Path, report: Callable[[Path, str], None]) -> Path | None:
-    """The newest checkpoint that is not damaged; `report` is told of each that is."""
+def newest_whole(
+    run: Path, report: Callable[[Path, str], None], *, with_best: bool = False
+) -> Path | None:
+    """The newest checkpoint that can be gone on from.
+
+    Args:
+        run: the run's folder.
+        report: told of each newer one that is damaged.
+        with_best: the run ends with the weights of its best score, so the checkpoint that has the
+            best so far must be whole too.
+    """
     for checkpoint in reversed(checkpoints(run)):
         wrong = damage(checkpoint)
+        if wrong is None and with_best:
+            wrong = _best_damage(run, load_state(checkpoint))
         if wrong is None:
             return checkpoint
         report(checkpoint, wrong)
     return None
+
+
+def _best_damage(run: Path, state: LoopState) -> str | None:
+    if state.best_step in (None, state.step):
+        return None
+    assert state.best_step is not None
+    best = checkpoint_folder(run, state.best_step)
+    wrong = damage(best)
+    return f"needs the best weights, those of {best.name}: {wrong}" if wrong else None
+
+
+def require_whole(checkpoint: Path) -> None:
+    """Refuse a folder that cannot be gone on from.
+
+    Raises:
+        ArtifactError: it is no checkpoint, or it is damaged.
+    """
+    load_state(checkpoint)
+    if wrong := damage(checkpoint):
+        raise ArtifactError(
+            f"{checkpoint} is damaged: {wrong}. Take another one, or none for the newest whole one."
+        )
 
 
 def load_state(checkpoint: Path) -> LoopState:
@@ -181,4 +230,19 @@ def prune_checkpoints(run: Path, keep: int, protected: Iterable[int]) -> None:
     kept = {checkpoint_folder(run, step) for step in protected}
     for checkpoint in checkpoints(run)[:-keep]:
         if checkpoint not in kept:
-            shutil.rmtree(checkpoint)
+            _remove(checkpoint)
+
+
+def remove_later(run: Path, step: int) -> None:
+    """Remove the checkpoints of later steps, which a run that goes on from `step` makes again.
+
+    One that is damaged stays to be looked at, until another takes its place.
+    """
+    for checkpoint in checkpoints(run):
+        if step_of(checkpoint) > step and damage(checkpoint) is None:
+            _remove(checkpoint)
+
+
+def _remove(checkpoint: Path) -> None:
+    _set_aside(checkpoint)
+    _remove_aside(checkpoint)

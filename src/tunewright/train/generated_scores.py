@@ -19,6 +19,7 @@ from tunewright.config.recipe import Recipe
 from tunewright.data.example import Example
 from tunewright.data.records import Dataset
 from tunewright.data.render import Renderer
+from tunewright.data.task_prompts import MIXED, rows_by_name
 from tunewright.errors import DataError
 from tunewright.metrics import get_metric
 from tunewright.models.generate import generate
@@ -40,12 +41,14 @@ class Question:
         reference: the answer.
         window: tokens of the prompt that take room from the answer: none in an encoder.
         answer_tokens: of the reference, its end included.
+        mixed: the source of the row, where tasks are mixed.
     """
 
     prompt: list[int]
     reference: str
     window: int
     answer_tokens: int
+    mixed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ class GeneratedScores:
             batch_size: prompts in one batch.
 
         Returns:
-            Each metric by name; and what it cost: `rows`, `seconds`.
+            Each metric by name, and `METRIC_NAME` of each source of a mix; and what it cost:
+            `rows`, `seconds`.
         """
         began = time.monotonic()
         here = range(accelerator.process_index, len(self.questions), accelerator.num_processes)
@@ -94,6 +98,10 @@ class GeneratedScores:
         answers = _of_all(accelerator, list(zip(here, said, strict=True)))
         references = [question.reference for question in self.questions]
         scores = {name: get_metric(name).compute(references, answers) for name in self.metrics}
+        names = [question.mixed for question in self.questions]
+        for mixed, rows in rows_by_name(names if len(set(names)) > 1 else []).items():
+            pair = [references[i] for i in rows], [answers[i] for i in rows]
+            scores |= {f"{n}_{mixed}": get_metric(n).compute(*pair) for n in self.metrics}
         seconds = round(time.monotonic() - began, 3)
         return scores, {"rows": len(answers), "seconds": seconds}
 
@@ -123,10 +131,12 @@ def questions_of(
     found = []
     for i in _drawn(recipe.seed, len(examples), looked_at):
         example = examples[i]
-        prompt, reference = renderer.prompt(dataset.records[example.row], example.answer)
+        record = dataset.records[example.row]
+        prompt, reference = renderer.prompt(record, example.answer)
         window = 0 if renderer.pairs is not None else len(prompt)
         tokens = len(renderer.literal_ids(reference)) + 1
-        found.append(Question(prompt, reference, window, tokens))
+        mixed = str(record.meta.get(MIXED) or "")
+        found.append(Question(prompt, reference, window, tokens, mixed))
     return found
 
 

@@ -18,15 +18,29 @@ class Journal:
     Args:
         folder: the run's folder.
         resume_step: drop the lines of later steps, which a resumed run will write again.
+        known: how many lines there were when the state was saved that the run goes on from, where
+            that is known: lines behind them are of the same step, and are written again too.
+
+    Attributes:
+        lines: written so far.
     """
 
-    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, resume_step: int | None = None, known: int | None = None
+    ) -> None:
         self.path = folder / JOURNAL
+        kept: list[dict[str, Any]] = []
         if resume_step is not None:
-            kept = [line for line in read_journal(folder) if line.get("step", 0) <= resume_step]
+            kept = [
+                line
+                for i, line in enumerate(read_journal(folder))
+                if line.get("step", 0) <= resume_step
+                and (known is None or i < known or (i == known and line["event"] == "checkpoint"))
+            ]
             atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         elif self.path.exists():
             self.path.unlink()
+        self.lines = len(kept)
         self._handle = self.path.open("a", encoding="utf-8")
 
     def write(self, event: str, step: int, **values: Any) -> None:
@@ -34,6 +48,7 @@ class Journal:
         line = {"event": event, "step": step, "time": round(time.time(), 3), **values}
         self._handle.write(json.dumps(line) + "\n")
         self._handle.flush()
+        self.lines += 1
 
     def close(self) -> None:
         """Close the file."""
@@ -42,6 +57,8 @@ class Journal:
 
 class Silence:
     """The journal of a process that is not the main one of its group: it keeps nothing."""
+
+    lines = 0
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """Keep nothing."""
@@ -56,7 +73,7 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:

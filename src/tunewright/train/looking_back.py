@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tunewright.config.recipe import FineTuningMethod
 from tunewright.config.task import Task
 from tunewright.data.token_store import targets_of
 from tunewright.train.checkpoint import LoopState
@@ -40,6 +41,8 @@ def chance_loss(job: Job, prepared: Prepared) -> float | None:
     likely less, at chance too.
     """
     gamma = prepared.recipe.focal_gamma or 0.0
+    if prepared.recipe.method is FineTuningMethod.SETFIT:  # the loss is of pairs
+        return None
     if prepared.task.is_generative or prepared.task is Task.TOKEN_CLASSIFICATION:
         return None
     targets = targets_of(job.train)

@@ -28,11 +28,12 @@ from tunewright.config.task import Task
 from tunewright.data.collate import epoch_order, steps_in_epoch
 from tunewright.data.example import Example
 from tunewright.data.token_store import lengths_of
-from tunewright.errors import Interrupted
+from tunewright.errors import Interrupted, TrainingError
 from tunewright.metrics import get_metric
 from tunewright.train.checkpoint import (
     LoopState,
     checkpoint_folder,
+    damage,
     prune_checkpoints,
     save_checkpoint,
 )
@@ -44,6 +45,7 @@ from tunewright.train.rates import Unfreezing
 from tunewright.train.reactions import Reactions
 from tunewright.train.retake import in_memory
 from tunewright.train.schedule import rate_factor
+from tunewright.train.score_passes import in_smaller_passes
 from tunewright.train.validate import validation_scores
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class Job:
         unfreezing: which layers have joined in a step, where they join one by one.
         save_finished: writes the finished model.
         generation: which answers are written and scored with the validation rows.
+        mixed: the source of each validation row, where tasks are mixed.
     """
 
     recipe: Recipe
@@ -112,6 +115,7 @@ class Job:
     step_seconds: float = 0.0
     unfreezing: Unfreezing | None = None
     generation: GeneratedScores | None = None
+    mixed: Sequence[str] = ()
     lengths: NDArray[np.uint32] = field(init=False)
     trained: NDArray[np.uint32] = field(init=False)
 
@@ -151,8 +155,8 @@ def run_loop(
     Raises:
         Interrupted: a signal or the stop file asked for it; a checkpoint was saved.
         UpdateFailed: memory ran out in an update; weights may be half changed (`go_back`).
-        TrainingError: losses stayed without a finite value, diverged too often, or memory is too
-            short for one row.
+        TrainingError: losses stayed without a finite value, diverged too often, memory is too
+            short for one row, or the best weights are damaged.
     """
     recipe = job.recipe
     assert recipe.learning_rate is not None
@@ -176,7 +180,7 @@ def run_loop(
     tell("start", total_steps=total)
     reactions = Reactions(job, state, tell)
     with stop_requests(job.folder) as stop_requested:
-        while state.step < total:
+        while state.step < total and not out_of_patience(recipe, state):
             epoch, position = divmod(state.step, per_epoch)
             if epoch != epoch_done:
                 epoch_done = epoch
@@ -226,30 +230,55 @@ def run_loop(
                 reactions.saved()
             shrunk = state.halvings > halvings and recipe.save_strategy != "no"
             # A memory that ran out is no part of the recipe: from here on a checkpoint knows it.
-            if scheduled or shrunk or (last and recipe.load_best_model_at_end):
+            needed = recipe.load_best_model_at_end and (last or state.best_step == state.step)
+            if scheduled or shrunk or needed:
+                state.journal_lines = journal.lines
                 save(job, state)
                 checkpointed = state.step
                 tell("checkpoint", path=checkpoint_folder(job.folder, state.step).name)
-            patience = recipe.early_stopping_patience
-            if patience is not None and state.stale_scores >= patience:
-                tell("early_stopping", best_step=state.best_step, best_score=state.best_score)
-                break
             if not last and any_process(job.accelerator, stop_requested()):
                 path = checkpoint_folder(job.folder, state.step)
                 if checkpointed != state.step:
+                    state.journal_lines = journal.lines
                     save(job, state)
                 tell("interrupted", path=path.name)
                 raise Interrupted(
                     f"Stopped after step {state.step} of {total}; everything up to it is saved. "
                     f"Go on with: tunewright resume {job.folder}"
                 )
+    if out_of_patience(recipe, state):
+        tell("early_stopping", best_step=state.best_step, best_score=state.best_score)
     if recipe.load_best_model_at_end and state.best_step not in (None, state.step):
         assert state.best_step is not None
-        job.load_weights(checkpoint_folder(job.folder, state.best_step))
+        load_best(job, state.best_step)
         tell("best_loaded", best_step=state.best_step, best_score=state.best_score)
     elif job.optimizer.average:
         job.optimizer.average.keep()
+    else:
+        job.optimizer.settle()
     return state
+
+
+def out_of_patience(recipe: Recipe, state: LoopState) -> bool:
+    """Whether there were too many scores without a new best. Follows from the state alone, so that
+    a run that is resumed behind its last step takes no further one."""
+    patience = recipe.early_stopping_patience
+    return patience is not None and state.stale_scores >= patience
+
+
+def load_best(job: Job, step: int) -> None:
+    """Put the weights of the best score into the model.
+
+    Raises:
+        TrainingError: their checkpoint is damaged; nothing is changed.
+    """
+    best = checkpoint_folder(job.folder, step)
+    if wrong := damage(best):
+        raise TrainingError(
+            f"The best weights, those of {best.name}, are damaged: {wrong}. An earlier checkpoint "
+            f"leads to them again: tunewright resume {job.folder}"
+        )
+    job.load_weights(best)
 
 
 def due(strategy: str | None, every: int | None, step: int, per_epoch: int, last: bool) -> bool:
@@ -266,16 +295,22 @@ def score(job: Job, state: LoopState, tell: Callable[..., None]) -> None:
     """Score the validation rows and note the best step."""
     if not job.validation:
         return
-    size = job.recipe.per_device_eval_batch_size
-    assert size is not None
+    forward, written = job.forward, dict[str, Any]()
     with job.optimizer.averaged():
-        scores = validation_scores(
-            job.forward, job.validation, job.task, job.labels, job.pad_id, size
+        scores = in_smaller_passes(
+            job,
+            state,
+            tell,
+            lambda size: validation_scores(
+                forward, job.validation, job.task, job.labels, job.pad_id, size, job.mixed
+            ),
         )
-        written: dict[str, Any] = {}
-        if job.generation is not None:
-            found, written["generated"] = job.generation.measure(
-                job.forward.model, job.accelerator, size
+        if (answers := job.generation) is not None:
+            found, written["generated"] = in_smaller_passes(
+                job,
+                state,
+                tell,
+                lambda size: answers.measure(forward.model, job.accelerator, size),
             )
             scores |= found
     value = scores[job.metric]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tunewright.config.optimization import Optimizer
 from tunewright.train.optimizers import make_optimizer, stored_state
+from tunewright.train.row_adamw import RowAdamW
 from tunewright.train.weight_rules import WeightAverage, WeightRule
 
 _OURS = ("master", "average", "raw")
@@ -83,6 +84,8 @@ class MasterAdamW:
         groups: from `make_groups`.
         betas, eps: of AdamW. Defaults: (0.9, 0.999) and 1e-8.
         kind: which optimizer.
+        tables: parameters with sparse gradients, from `row_adamw.sparse_tables`; for AdamW without
+            rules and average.
 
     Attributes:
         rules: what is done to the masters after each update.
@@ -95,6 +98,7 @@ class MasterAdamW:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         kind: Optimizer = Optimizer.ADAMW,
+        tables: Mapping[str, Sequence[nn.Module]] = MappingProxyType({}),
     ) -> None:
         self.kind = kind
         self.rules: list[WeightRule] = []
@@ -102,15 +106,19 @@ class MasterAdamW:
         self.groups = list(groups)
         self.names = [name for group in self.groups for name in group.names]
         self.parameters = [p for group in self.groups for p in group.parameters]
-        self.masters: list[Tensor] = [
-            p if p.dtype == torch.float32 else p.detach().float().clone() for p in self.parameters
-        ]
+        named = zip(self.names, self.parameters, strict=True)
+        self._tables = {
+            id(p): RowAdamW(p, tables[name], betas, eps) for name, p in named if name in tables
+        }
+        self.masters: list[Tensor] = [self._make_master(p) for p in self.parameters]
         by_parameter = dict(zip(map(id, self.parameters), self.masters, strict=True))
         self.inner = make_optimizer(
             kind,
             [
                 {
-                    "params": [by_parameter[id(p)] for p in group.parameters],
+                    "params": [
+                        by_parameter[id(p)] for p in group.parameters if id(p) not in self._tables
+                    ],
                     "lr": group.learning_rate,
                     "weight_decay": group.weight_decay,
                     "hidden": group.hidden,
@@ -121,41 +129,61 @@ class MasterAdamW:
             eps,
         )
 
+    @property
+    def updated(self) -> int:
+        """Weights that an update moves: all but rows of tables that were never looked up."""
+        tables = self._tables
+        return sum(tables[id(p)].updated if id(p) in tables else p.numel() for p in self.parameters)
+
     def set_rate_factor(self, factor: float) -> None:
         """Set every group's rate to its peak times `factor`."""
         for group, inner in zip(self.groups, self.inner.param_groups, strict=True):
             inner["lr"] = group.learning_rate * factor
 
+    def _make_master(self, parameter: nn.Parameter) -> Tensor:
+        if id(parameter) in self._tables:
+            return self._tables[id(parameter)].master
+        if parameter.dtype == torch.float32:
+            return parameter
+        return parameter.detach().float().clone()
+
     @torch.no_grad()
     def gather_gradients(self) -> float:
         """Move the gradients to the masters as float32 and return their global L2 norm."""
-        gradients = []
         for parameter, master in self._pairs():
-            if parameter.grad is None:
-                continue
-            if master is not parameter:
+            if table := self._tables.get(id(parameter)):
+                table.take_gradient()
+            elif parameter.grad is not None and master is not parameter:
                 master.grad = parameter.grad.float()
                 parameter.grad = None
-            assert master.grad is not None
-            gradients.append(master.grad)
+        gradients = [gradient for gradient in self.gradients() if gradient is not None]
         if not gradients:
             return 0.0
         norms = torch.stack(torch._foreach_norm(gradients))
         return float(torch.linalg.vector_norm(norms.double()))
+
+    def gradients(self) -> list[Tensor | None]:
+        """What `gather_gradients` moved, for each parameter: of a table, rows that have any."""
+        return [
+            self._tables[id(parameter)].gradient if id(parameter) in self._tables else master.grad
+            for parameter, master in self._pairs()
+        ]
 
     @torch.no_grad()
     def step(self, grad_norm: float, max_grad_norm: float) -> None:
         """Clip by the norm that `gather_gradients` gave, update, and round into the model."""
         if max_grad_norm > 0 and grad_norm > max_grad_norm and math.isfinite(grad_norm):
             scale = max_grad_norm / (grad_norm + 1e-6)
-            torch._foreach_mul_(
-                [master.grad for master in self.masters if master.grad is not None], scale
-            )
+            torch._foreach_mul_([g for g in self.gradients() if g is not None], scale)
         self.inner.step()
+        for group, inner in zip(self.groups, self.inner.param_groups, strict=True):
+            for parameter in group.parameters:
+                if table := self._tables.get(id(parameter)):
+                    table.step(inner["lr"], group.weight_decay)
         for rule in self.rules:
             rule.after_update(self)
         for parameter, master in self._pairs():
-            if master is not parameter:
+            if master is not parameter and id(parameter) not in self._tables:
                 parameter.copy_(master)
 
     def zero_grad(self) -> None:
@@ -163,14 +191,25 @@ class MasterAdamW:
         for parameter, master in self._pairs():
             parameter.grad = None
             master.grad = None
+        for table in self._tables.values():
+            table.gradient = None
+
+    def settle(self) -> None:
+        """Let every weight in the model be what it is; between steps some rows of tables are behind
+        (`RowAdamW`)."""
+        for table in self._tables.values():
+            table.settle()
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Masters, moments and step counts by parameter name, for a checkpoint."""
+        self.settle()
         tensors = {}
         for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
-            if master is not parameter:
+            table = self._tables.get(id(parameter))
+            if parameter.dtype != torch.float32:
                 tensors[f"{name}:master"] = master
-            for key, value in self.inner.state.get(master, {}).items():
+            state = table.state() if table else self.inner.state.get(master, {})
+            for key, value in state.items():
                 # A table of 8-bit values is shared by all parameters; a file holds it for each.
                 shared = key.startswith("qmap")
                 tensors[f"{name}:{key}"] = value.clone() if shared else torch.as_tensor(value)
@@ -178,6 +217,7 @@ class MasterAdamW:
 
     def averaged(self) -> AbstractContextManager[None]:
         """While it lasts, the model has the average of its weights inside, where one is kept."""
+        self.settle()
         return self.average.in_model() if self.average else nullcontext()
 
     @torch.no_grad()
@@ -188,7 +228,7 @@ class MasterAdamW:
             owner, _, key = full_name.rpartition(":")
             stored.setdefault(owner, {})[key] = tensor
         for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
-            if master is not parameter:
+            if parameter.dtype != torch.float32:
                 master.copy_(tensors[f"{name}:master"])
                 parameter.copy_(master)
             state = {
@@ -196,7 +236,9 @@ class MasterAdamW:
                 for key, tensor in stored.get(name, {}).items()
                 if key not in _OURS
             }
-            if state:
+            if table := self._tables.get(id(parameter)):
+                table.load(state)
+            elif state:
                 self.inner.state[master] = state
             else:  # saved before the first step
                 self.inner.state.pop(master, None)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tunewright.config.recipe import FineTuningMethod
 from tunewright.config.task import Task
 from tunewright.data.collate import collate, micro_batches, pack
 from tunewright.errors import TrainingError
@@ -110,7 +111,7 @@ def accumulate_gradients(job: Job, rows: Sequence[int], count: int, halvings: in
     """
     accelerator = job.accelerator
     size, tokens = pass_limits(job, halvings)
-    if job.task is Task.EMBEDDING:
+    if job.task is Task.EMBEDDING or job.recipe.method is FineTuningMethod.SETFIT:
         return contrastive_gradients(job, rows, count, size, tokens)
     passes = micro_batches(
         rows,

@@ -23,6 +23,7 @@ from tunewright.data.balance import (
     said_of_balance,
     said_of_weights,
 )
+from tunewright.data.draw import Mixing
 from tunewright.data.example import Example, Rendered
 from tunewright.data.fitted_rows import block_lengths, fitted
 from tunewright.data.layout import pick_template
@@ -34,14 +35,18 @@ from tunewright.data.tags import OUTSIDE
 from tunewright.data.token_store import HeldRows, TokenStore, targets_of
 from tunewright.errors import ConfigError, DataError
 from tunewright.metrics import get_metric
+from tunewright.models.adapter_folder import AdapterFolder, read_adapter
 from tunewright.models.adapters import check_method
 from tunewright.models.catalogue import model_folder
+from tunewright.models.few_bits import check_quantization_aware
 from tunewright.models.input_settings import AnswerSettings, InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.layers import layer_count
-from tunewright.models.load import check_task, load_tokenizer, pick_device
+from tunewright.models.load import check_task, load_tokenizer, pick_device, tokenizer_folder
+from tunewright.models.started_adapter import require_trainable, started_labels, started_recipe
 from tunewright.plan.generation import answer_metrics, asks_for_answers, choose_generation
-from tunewright.plan.settings import choose_settings, measure_machine
+from tunewright.plan.setfit import check_labels_left, check_setfit, why_setfit
+from tunewright.plan.settings import Settings, choose_settings, measure_machine
 from tunewright.train.generated_scores import (
     GeneratedScores,
     make_generated_scores,
@@ -69,6 +74,7 @@ class Prepared:
         train, validation: the rows as the model sees them, those copies included.
         class_weights: what rows weigh in the loss (`LabelForward`), or None.
         generation: which answers are written and scored in training, or None.
+        started: the adapter that is trained further, or None; `facts` are those of its base.
     """
 
     recipe: Recipe
@@ -82,6 +88,7 @@ class Prepared:
     template: str
     class_weights: list[float] | list[list[float]] | None = None
     generation: GeneratedScores | None = None
+    started: AdapterFolder | None = None
 
     @property
     def task(self) -> Task:
@@ -97,12 +104,20 @@ class Prepared:
             self.recipe.max_length,
             self.template,
             tuple(self.labels),
-            self.recipe.model,
+            self._base,
             _quantization(self.recipe),
             self.recipe.data.source_prefix,
             self.recipe.data.system,
             _answer_settings(self.recipe, self.splits.train),
         )
+
+    @property
+    def _base(self) -> str:
+        """The base as it is named: by the recipe, or by the adapter that is trained further."""
+        if self.started is None:
+            return self.recipe.model
+        settings = self.started.settings
+        return settings.base if settings is not None else str(self.started.facts.base)
 
 
 def prepare(
@@ -125,11 +140,15 @@ def prepare(
     """
     require_installed(recipe)
     facts = inspect_model(model_folder(recipe.model))
+    started: AdapterFolder | None = None
+    fixed: dict[str, str] = {}
+    tokenizer_in = facts.folder
     if facts.is_adapter:
-        raise ConfigError(
-            f"model {recipe.model!r} is an adapter; fine-tune its base {facts.base!r} or merge it "
-            "first."
-        )
+        started = read_adapter(recipe.model)
+        require_trainable(started)
+        recipe, fixed = started_recipe(recipe, started)
+        tokenizer_in = tokenizer_folder(facts.folder, started.base)
+        facts = started.base
     if splits is None:
         data = recipe.data
         splits = load_splits(
@@ -140,14 +159,19 @@ def prepare(
             columns=data.columns,
             seed=recipe.seed,
             time_column=data.time_column,
+            mixing=_mixing(recipe),
         )
     splits = _sampled(splits, recipe)
     task = splits.task
     check_task(facts, task)
+    if recipe.method is FineTuningMethod.SETFIT:
+        check_setfit(facts, splits.train)
     _check_data(splits)
     labels = splits.train.labels
+    if started is not None:
+        labels = started_labels(started, task, labels)
     trained, told = _trained_rows(splits.train, recipe)
-    tokenizer = load_tokenizer(facts.folder)
+    tokenizer = load_tokenizer(tokenizer_in)
     prefix, system = recipe.data.source_prefix, recipe.data.system
     template = pick_template(recipe.data.template, tokenizer, task, facts.kind, prefix, system)
     renderer = Renderer(tokenizer, task, facts.max_length, template, labels, prefix, system)
@@ -163,18 +187,24 @@ def prepare(
         facts,
         task,
         _training_lengths(train, task, recipe),
-        measure_machine(device.type),
+        measure_machine(device.type, facts.hidden_size),
         longest=longest,
         validation_rows=len(splits.validation),
         longest_answer=_longest_answer(train) if task is Task.QUESTION_ANSWERING else 0,
+        setfit=why_setfit(recipe, facts, splits.train),
     )
+    if started is not None and recipe.head_learning_rate is None:
+        chosen = _with_trained_head(chosen)
     assert chosen.recipe.max_length is not None
     renderer.max_length = chosen.recipe.max_length
     renderer.doc_stride = chosen.recipe.doc_stride or 0
     truncation = recipe.data.truncation
     _check_metric(chosen.recipe, splits.train)
-    check_method(facts, chosen.recipe)
+    check_method(facts, chosen.recipe, started=started is not None)
+    check_quantization_aware(facts, task, chosen.recipe)
     rendered = fitted(renderer, trained, train, truncation)
+    if chosen.recipe.method is FineTuningMethod.SETFIT:
+        check_labels_left(rendered.examples, labels)
     if chosen.recipe.unfreeze_steps is not None:
         steps = planned_steps(chosen.recipe, len(rendered.examples))
         check_unfreezing(chosen.recipe, layer_count(facts), steps, task)
@@ -188,7 +218,7 @@ def prepare(
     chosen = choose_generation(chosen, task, *lengths, room)
     return Prepared(
         chosen.recipe,
-        chosen.reasons | told,
+        fixed | chosen.reasons | told,
         splits,
         labels,
         facts,
@@ -198,7 +228,25 @@ def prepare(
         template,
         weights,
         make_generated_scores(chosen.recipe, renderer, asked, room),
+        started,
     )
+
+
+def _mixing(recipe: Recipe) -> Mixing | None:
+    """How many rows of each source are taken, where the recipe asks for proportions."""
+    data = recipe.data
+    if data.mixing_limit is None and data.mixing_temperature is None:
+        return None
+    return Mixing(data.mixing_limit, data.mixing_temperature or 1.0)
+
+
+def _with_trained_head(chosen: Settings) -> Settings:
+    """Settings of a run whose head is not new: it needs no higher rate than the update."""
+    if "head_learning_rate" not in chosen.reasons:
+        return chosen
+    rate = {"head_learning_rate": chosen.recipe.learning_rate}
+    reason = {"head_learning_rate": "the head is trained already: the rate of the update"}
+    return Settings(chosen.recipe.model_copy(update=rate), chosen.reasons | reason)
 
 
 def _quantization(recipe: Recipe) -> Quantization | None:

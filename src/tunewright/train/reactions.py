@@ -154,7 +154,7 @@ class Reactions:
 
     def _look_at_gradients(self) -> None:
         optimizer = self.job.optimizer
-        gradients = [master.grad for master in optimizer.masters]
+        gradients = optimizer.gradients()
         if names := self._dead.look(self.state.step, optimizer.parameters, gradients):
             self._once(dead_gradients(names, len(optimizer.names), LOOKS))
 

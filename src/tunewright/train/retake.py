@@ -80,7 +80,8 @@ def go_back(job: Job, state: LoopState, failed: UpdateFailed) -> tuple[LoopState
     step = state.step
     found = shrink(job, state, failed.rows, failed.error, "the update of step")
     job.accelerator.wait_for_everyone()
-    checkpoint = newest_whole(job.folder, lambda path, wrong: None)
+    best = bool(job.recipe.load_best_model_at_end)
+    checkpoint = newest_whole(job.folder, lambda path, wrong: None, with_best=best)
     if checkpoint is None:
         checkpoint = checkpoint_folder(job.folder, 0)
         job.accelerator.wait_for_everyone()  # nobody writes before everybody has looked

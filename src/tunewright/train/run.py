@@ -6,61 +6,56 @@ Both own the run's folder and leave it in a state that its manifest describes, h
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunewright.artifacts import (
     Artifact,
     atomic_write,
-    hash_files,
-    locked,
-    require_space,
-    sha256_file,
+    sync,
     write_json,
 )
 from tunewright.config.load import dump_recipe, load_recipe
 from tunewright.config.recipe import Recipe
 from tunewright.data.export import write_dataset
 from tunewright.data.sources import load_splits
-from tunewright.errors import ArtifactError, Interrupted
-from tunewright.models.load import pick_device
+from tunewright.errors import Interrupted
 from tunewright.models.memory import peak_memory, reset_peak_memory
 from tunewright.train.build import build_job
-from tunewright.train.checkpoint import LoopState, checkpoint_folder, load_state, newest_whole
+from tunewright.train.checkpoint import (
+    LoopState,
+    checkpoint_folder,
+    load_state,
+    newest_whole,
+    prune_checkpoints,
+    remove_later,
+    require_whole,
+)
+from tunewright.train.folder import (
+    DATA,
+    RECIPE,
+    RunResult,
+    finished_result,
+    global_batch,
+    held,
+    parents_of,
+    processes_of,
+    require_same,
+    told_of_full_disk,
+)
 from tunewright.train.journal import JOURNAL, Journal, Silence, read_journal
 from tunewright.train.looking_back import look_back
 from tunewright.train.loop import Job, Observer, run_loop, save, steps_of
 from tunewright.train.prepare import Prepared, prepare
+from tunewright.train.resizing import PASS_KEYS, SCORE_KEYS, resized
 from tunewright.train.retake import UpdateFailed, go_back
 from tunewright.train.rollback import restore
 from tunewright.train.token_cache import TOKENS, Progress, remove_tokens
 from tunewright.train.trackers import tracked
 from tunewright.train.watch import Diagnosis, note
-
-if TYPE_CHECKING:
-    from accelerate import PartialState
-
-RECIPE = "recipe.yaml"
-DATA = "data"
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """A finished run.
-
-    Attributes:
-        folder: with the model at its top.
-        metrics: the validation scores of the weights that were kept; empty without validation.
-        results: steps, tokens, seconds, tokens per second, peak memory and the like.
-    """
-
-    folder: Path
-    metrics: dict[str, float]
-    results: dict[str, Any]
 
 
 def start(
@@ -80,40 +75,23 @@ def start(
     recipe = prepared.recipe
     folder = Path(recipe.output_dir)
     processes = processes_of(recipe)
-    with _held(folder, processes, prepared):
+    with held(folder, processes, prepared):
         if processes.is_main_process:
+            results = {
+                "reasons": prepared.reasons,
+                "global_batch": global_batch(recipe, processes.num_processes),
+            }
             artifact = Artifact.create(
-                folder, "run", recipe.model_dump(mode="json"), {}, recipe.seed
+                folder, "run", recipe.model_dump(mode="json"), {}, recipe.seed, results
             )
             write_dataset(prepared.splits, folder / DATA)
             atomic_write(folder / RECIPE, dump_recipe(recipe))
             for name, content in (notes or {}).items():
                 write_json(folder / name, content)
-            artifact.parents = hash_files(folder / DATA) | hash_weights(prepared.facts.folder)
-            artifact.results["reasons"] = prepared.reasons
+            artifact.parents = parents_of(prepared, folder)
             artifact.write()
         processes.wait_for_everyone()
         return _train(prepared, Artifact.open(folder, "run"), None, observer)
-
-
-def processes_of(recipe: Recipe) -> PartialState:
-    """This process's place among those that train together; alone when none launched it."""
-    from accelerate import PartialState
-
-    return PartialState(cpu=pick_device(recipe.device).type == "cpu")
-
-
-@contextmanager
-def _held(folder: Path, processes: PartialState, prepared: Prepared | None) -> Iterator[None]:
-    """Hold the run's folder for the group; `prepared` is given for a new run."""
-    if not processes.is_main_process:
-        yield
-        return
-    if prepared is not None:
-        _refuse_other_content(folder)
-        require_space(folder, _space_needed(prepared), "The run")
-    with locked(folder):
-        yield
 
 
 def resume(
@@ -121,23 +99,29 @@ def resume(
     observer: Observer,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    changes: Sequence[str] = (),
 ) -> RunResult:
     """Go on from the newest whole checkpoint, or from the start where there is none.
 
     Args:
         folder: of a run.
-        checkpoint: a checkpoint-N folder to go on from instead.
+        checkpoint: a checkpoint-N folder to go on from instead; later ones are removed.
         progress: told how many rows are tokenised, before training goes on.
+        changes: `key=value` for sizes that change nothing in the training (`resized`).
 
     Raises:
-        ArtifactError: the folder is no run, or another process is using it.
+        ArtifactError: the folder is no run, another process is using it, its rows or its base are
+            not those that it began with, or `checkpoint` is damaged.
+        ConfigError: a change would change the training.
     """
     artifact = Artifact.open(folder, "run")
     if artifact.status == "done":
         return finished_result(folder)
-    recipe = load_recipe(folder / RECIPE)
+    recipe = _resized(load_recipe(folder / RECIPE), artifact, changes)
     processes = processes_of(recipe)
-    with _held(folder, processes, None):
+    if checkpoint is not None:
+        require_whole(checkpoint)
+    with held(folder, processes, None):
         splits = load_splits(str(folder / DATA), task=recipe.task or "auto")
         # The recipe is resolved and the rows were sampled when the run began.
         prepared = prepare(
@@ -149,96 +133,88 @@ def resume(
             progress=progress,
         )
         prepared.recipe = recipe
+        require_same(artifact, folder, prepared)
         damaged: list[dict[str, str]] = []
         if checkpoint is None:
             checkpoint = newest_whole(
                 folder,
                 lambda path, wrong: damaged.append({"path": path.name, "damage": wrong}),
+                with_best=bool(recipe.load_best_model_at_end),
             )
+        state = _state_to_go_on_from(checkpoint, changes)
         processes.wait_for_everyone()
         if processes.is_main_process:
+            atomic_write(folder / RECIPE, dump_recipe(recipe))
+            artifact.config = recipe.model_dump(mode="json")
             artifact.status, artifact.error = "running", None
             if damaged:
                 artifact.results["damaged_checkpoints"] = damaged
             artifact.write()
-        return _train(prepared, artifact, checkpoint, observer)
+            remove_later(folder, state.step)
+            protected = [s for s in (state.step, state.best_step, state.good_step) if s is not None]
+            prune_checkpoints(folder, recipe.save_total_limit, protected)
+        return _train(prepared, artifact, checkpoint, observer, state, changes)
 
 
-def finished_result(folder: Path) -> RunResult:
-    """The result of a run that is done.
+def _resized(recipe: Recipe, artifact: Artifact, changes: Sequence[str]) -> Recipe:
+    """The run's recipe with other sizes, for the processes that train now."""
+    processes = processes_of(recipe).num_processes
+    rows = artifact.results.get("global_batch", global_batch(recipe, processes))
+    return resized(recipe, changes, rows, processes)
 
-    Raises:
-        ArtifactError: it is not done; says how to finish it.
+
+def _state_to_go_on_from(checkpoint: Path | None, changes: Sequence[str]) -> LoopState:
+    """What a checkpoint says; sizes that are given now are not halved by what memory did before."""
+    state = load_state(checkpoint) if checkpoint is not None else LoopState()
+    keys = {word.partition("=")[0] for word in changes}
+    if keys & set(PASS_KEYS):
+        state.halvings = 0
+    if keys & set(SCORE_KEYS):
+        state.score_halvings = 0
+    return state
+
+
+def stopped_before_rows(folder: Path, changes: Sequence[str] = ()) -> Prepared | None:
+    """A run prepared again from its sources, if it was stopped before it had a copy of its rows.
+
+    Args:
+        folder, changes: as in `resume`.
+
+    Returns:
+        None where the rows are there and `resume` can go on.
     """
     artifact = Artifact.open(folder, "run")
-    if artifact.status != "done":
-        raise ArtifactError(
-            f"The run in {folder} is {artifact.status}, not done. Finish it with: tunewright "
-            f"resume {folder}"
-        )
-    return RunResult(folder, artifact.results.get("metrics", {}), artifact.results)
-
-
-def is_begun(folder: Path) -> bool:
-    """Whether a run was ever trained in `folder`: it can be resumed, and must not be replaced."""
-    return (folder / "manifest.json").is_file() and (folder / JOURNAL).is_file()
-
-
-def hash_weights(folder: Path) -> dict[str, str]:
-    """SHA-256 of a base's weight files, by name."""
-    return {f"model/{p.name}": sha256_file(p) for p in sorted(folder.glob("*.safetensors"))}
-
-
-def _refuse_other_content(folder: Path) -> None:
-    if not folder.exists():
-        return
-    if folder.is_file():
-        raise ArtifactError(f"output_dir {folder} is a file; a folder is needed.")
-    content = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    if "manifest.json" in content and not is_begun(folder):
-        return  # stopped before its first step: nothing would be lost
-    if "manifest.json" in content:
-        status = Artifact.open(folder).status
-        advice = (
-            f"go on with: tunewright resume {folder}"
-            if status in ("running", "interrupted", "failed")
-            else "use it as it is"
-        )
-        raise ArtifactError(
-            f"{folder} already holds a run ({status}). Choose another output_dir, or {advice}."
-        )
-    if RECIPE in content or any(name.startswith("checkpoint-") for name in content):
-        raise ArtifactError(
-            f"{folder} holds files of a run but no manifest. Choose another output_dir."
-        )
-
-
-def _space_needed(prepared: Prepared) -> int:
-    """Bytes for the finished model and the checkpoints that are kept at the same time."""
-    weights = prepared.facts.weight_bytes
-    assert prepared.recipe.method is not None
-    full = prepared.recipe.method.trains_base
-    trained = prepared.facts.parameters if full else prepared.facts.parameters // 20
-    checkpoint = (weights if full else 2 * trained) + 12 * trained
-    kept = prepared.recipe.save_total_limit + 3  # the best, the one to go back to, a new one
-    copies = kept if prepared.recipe.save_strategy != "no" else 1
-    return (weights if full else 2 * trained) + copies * checkpoint + 50_000_000
+    if artifact.status == "done":
+        return None
+    recipe = Recipe.check(artifact.config)
+    processes_of(recipe).wait_for_everyone()  # all have read it before one writes it again
+    if artifact.parents:
+        return None
+    recipe = _resized(recipe, artifact, changes)
+    prepared = prepare(recipe, tokens=folder / TOKENS)
+    prepared.recipe = prepared.recipe.model_copy(update={"output_dir": str(folder)})
+    prepared.reasons = artifact.results.get("reasons", {}) | prepared.reasons
+    return prepared
 
 
 def _train(
-    prepared: Prepared, artifact: Artifact, checkpoint: Path | None, observer: Observer
+    prepared: Prepared,
+    artifact: Artifact,
+    checkpoint: Path | None,
+    observer: Observer,
+    state: LoopState | None = None,
+    changes: Sequence[str] = (),
 ) -> RunResult:
     folder = artifact.folder
     reset_peak_memory()
     main = processes_of(prepared.recipe).is_main_process
-    with artifact.recording() if main else nullcontext():
+    with artifact.recording() if main else nullcontext(), told_of_full_disk(folder):
         job = build_job(prepared, folder)
-        state = LoopState()
+        state = state or LoopState()
         if checkpoint is not None:
-            state = load_state(checkpoint)
             restore(job, checkpoint)
         try:
-            state = _run(prepared, job, state, checkpoint, observer)
+            state = _run(prepared, job, state, checkpoint, observer, changes)
         except Interrupted as stopped:
             if main:
                 artifact.finish("interrupted", error=str(stopped))
@@ -246,14 +222,19 @@ def _train(
         results = _results(prepared, job, state)
         if main:
             _save_finished(job, folder)
-            artifact.finish("done", **results)
             remove_tokens(folder)
+            artifact.finish("done", **results)
         job.accelerator.wait_for_everyone()
     return RunResult(folder, results["metrics"], artifact.results)
 
 
 def _run(
-    prepared: Prepared, job: Job, state: LoopState, checkpoint: Path | None, observer: Observer
+    prepared: Prepared,
+    job: Job,
+    state: LoopState,
+    checkpoint: Path | None,
+    observer: Observer,
+    changes: Sequence[str] = (),
 ) -> LoopState:
     """Run the loop to its end with a journal, again from a checkpoint where an update failed."""
     folder, main = job.folder, job.accelerator.is_main_process
@@ -261,9 +242,12 @@ def _run(
     while True:
         resuming = (folder / JOURNAL).exists()
         job.accelerator.wait_for_everyone()
-        journal = Journal(folder, state.step if resuming else None) if main else Silence()
+        known = state.step if resuming else None
+        journal = Journal(folder, known, state.journal_lines) if main else Silence()
         if resuming:
-            journal.write("resume", state.step, checkpoint=checkpoint.name if checkpoint else None)
+            told = {"changes": list(changes)} if changes else {}
+            name = checkpoint.name if checkpoint else None
+            journal.write("resume", state.step, checkpoint=name, **told)
 
         tell = partial(_tell, journal, observer, state)
         followed = tracked(observer, prepared.recipe, folder, state.step)
@@ -271,6 +255,7 @@ def _run(
             if found is not None:
                 note(tell, found)
                 if state.step and prepared.recipe.save_strategy != "no":
+                    state.journal_lines = journal.lines
                     save(job, state)  # a checkpoint knows of the smaller passes
             with followed if main else nullcontext(observer) as watching:
                 run_loop(job, state, journal, watching)
@@ -298,8 +283,10 @@ def _save_finished(job: Job, folder: Path) -> None:
     scratch.mkdir()
     job.save_finished(scratch)
     for file in sorted(scratch.iterdir()):
+        sync(file)
         file.replace(folder / file.name)
     scratch.rmdir()
+    sync(folder)
 
 
 def _results(prepared: Prepared, job: Job, state: LoopState) -> dict[str, Any]:

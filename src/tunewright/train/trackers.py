@@ -1,16 +1,20 @@
 """The numbers of a run, sent to trackers while it goes on.
 
 A resumed run goes on in the same run of a tracker, and no step is there twice: TensorBoard is told
-to forget what came after the checkpoint, and to MLflow, which forgets nothing, only those steps are
-sent that it does not have. The trackers are accelerate's. This module does not know what the
-numbers mean.
+to forget what came after the checkpoint, and to the others, which forget nothing, only those steps
+are sent that they do not have. MLflow says which these are; for W&B and trackio a file in the run's
+folder does. The trackers are accelerate's. This module does not know what the numbers mean.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
+import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,9 +42,10 @@ def require_installed(recipe: Recipe) -> None:
     """
     missing = [t.value for t in recipe.report_to if importlib.util.find_spec(t.value) is None]
     if missing:
+        extra = Tracker.TRACKIO.value if missing == [Tracker.TRACKIO] else "trackers"
         raise ConfigError(
             f"report_to names {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'}"
-            " not installed. Install with: pip install 'tunewright[trackers]', or remove it."
+            f" not installed. Install with: pip install 'tunewright[{extra}]', or remove it."
         )
 
 
@@ -97,8 +102,7 @@ class _MLflow:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        ids = read_json(folder / IDS) if (folder / IDS).is_file() else {}
-        known = ids.get(Tracker.MLFLOW.value)
+        known = _known_id(folder, Tracker.MLFLOW)
         self._refused: type[Exception] = MlflowException
         self._tracker = MLflowTracker(_PROJECT, run_id=known, run_name=folder.resolve().name)
         self._sent = {"train": 0, "eval": 0}
@@ -106,7 +110,7 @@ class _MLflow:
             self._tracker.start()
             run = self._tracker.tracker.info.run_id
             if known is None:
-                write_json(folder / IDS, ids | {Tracker.MLFLOW.value: run})
+                _keep_id(folder, Tracker.MLFLOW, run)
                 self._tracker.store_init_configuration(_flat(recipe.model_dump(mode="json")))
             for kind in self._sent:
                 history = MlflowClient().get_metric_history(run, f"{kind}/loss")
@@ -134,9 +138,155 @@ class _MLflow:
         self._tracker.finish()
 
 
+class _WandB:
+    """A run of Weights & Biases, in the project that WANDB_PROJECT names.
+
+    Only numbers, the recipe's keys and the run's name are sent: no code, no output of the program,
+    no command line and nothing of the machine.
+
+    Args:
+        recipe: its keys become the configuration.
+        folder: of the run; keeps the id of the run of W&B, and below `wandb/` what it writes.
+        step: unused: what was sent is kept in the folder.
+
+    Raises:
+        ConfigError: W&B refuses to start, or has no key for its server.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, step: int) -> None:
+        import wandb
+        from accelerate.tracking import WandBTracker
+
+        known = _known_id(folder, Tracker.WANDB)
+        here = {} if "WANDB_DIR" in os.environ else {"dir": str(folder)}
+        self._tracker = WandBTracker(
+            os.environ.get("WANDB_PROJECT", _PROJECT),
+            id=known or uuid.uuid4().hex[:8],
+            name=os.environ.get("WANDB_NAME", folder.resolve().name),
+            resume="allow",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                save_code=False,
+                x_disable_meta=True,
+                x_disable_stats=True,
+                x_disable_machine_info=True,
+                x_save_requirements=False,
+            ),
+            **here,
+        )
+        try:
+            offline = os.environ.get("WANDB_MODE", "online") != "online"
+            if not (offline or wandb.login(prompt=False, verify=False)):
+                raise ConfigError(
+                    "report_to names wandb, and W&B has no key of yours. Run `wandb login`, set "
+                    "WANDB_MODE=offline to keep the numbers on this machine, or remove wandb."
+                )
+            self._tracker.start()
+        except wandb.errors.Error as error:
+            raise ConfigError(
+                f"W&B cannot take this run: {error}. Check the network and `wandb login`, set "
+                "WANDB_MODE=offline, or remove wandb from report_to."
+            ) from error
+        if known is None:
+            _keep_id(folder, Tracker.WANDB, str(self._tracker.tracker.id))
+        self._tracker.store_init_configuration(_flat(recipe.model_dump(mode="json")))
+        self._sent = _Sent(folder, Tracker.WANDB)
+
+    def log(self, kind: str, values: Mapping[str, float], step: int) -> None:
+        if self._sent.is_new(kind, step):
+            self._tracker.log(_named(kind, values), step=step)
+
+    def close(self) -> None:
+        self._tracker.finish()
+
+
+class _Trackio:
+    """A run of trackio, in the project that TRACKIO_PROJECT names.
+
+    Args:
+        recipe: its keys become the configuration.
+        folder: of the run; keeps the name of trackio's run.
+        step: unused: what was sent is kept in the folder.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, step: int) -> None:
+        from accelerate.tracking import TrackioTracker
+
+        known = _known_id(folder, Tracker.TRACKIO)
+        # Runs are found again by name, and folders of one name are many.
+        name = known or f"{folder.resolve().name}-{uuid.uuid4().hex[:6]}"
+        self._tracker = TrackioTracker(
+            os.environ.get("TRACKIO_PROJECT", _PROJECT),
+            name=name,
+            resume="must" if known else "never",
+            config=_flat(recipe.model_dump(mode="json")),
+            embed=False,
+            auto_log_gpu=False,
+            auto_log_cpu=False,
+        )
+        with redirect_stdout(io.StringIO()):  # it greets where our own output stands
+            self._tracker.start()
+        if known is None:
+            _keep_id(folder, Tracker.TRACKIO, name)
+        self._sent = _Sent(folder, Tracker.TRACKIO)
+
+    def log(self, kind: str, values: Mapping[str, float], step: int) -> None:
+        if self._sent.is_new(kind, step):
+            self._tracker.log(_named(kind, values), step=step)
+
+    def close(self) -> None:
+        import trackio
+
+        with redirect_stdout(io.StringIO()):
+            trackio.finish()  # accelerate's leaves it to be finished again when the process ends
+
+
+class _Sent:
+    """Which steps a tracker was given, kept for trackers that do not say it.
+
+    Args:
+        folder: of the run.
+        tracker: whose steps these are.
+    """
+
+    def __init__(self, folder: Path, tracker: Tracker) -> None:
+        self._path = folder / f".{tracker.value}-sent.json"
+        self._steps = read_json(self._path) if self._path.is_file() else {"train": 0, "eval": 0}
+
+    def is_new(self, kind: str, step: int) -> bool:
+        """Whether a step was not given before; from now on it was.
+
+        It is noted first: a process that is killed then leaves a step out, and none twice.
+        """
+        if step <= self._steps[kind]:
+            return False
+        self._steps[kind] = step
+        # Every step comes here, so the disk is not waited for as `atomic_write` does.
+        scratch = self._path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(self._steps), encoding="utf-8")
+        scratch.replace(self._path)
+        return True
+
+
+def _known_id(folder: Path, tracker: Tracker) -> str | None:
+    """The id of the tracker's run that an earlier process began."""
+    ids = read_json(folder / IDS) if (folder / IDS).is_file() else {}
+    found: str | None = ids.get(tracker.value)
+    return found
+
+
+def _keep_id(folder: Path, tracker: Tracker, run: str) -> None:
+    ids = read_json(folder / IDS) if (folder / IDS).is_file() else {}
+    write_json(folder / IDS, ids | {tracker.value: run})
+
+
 _OPEN: dict[Tracker, Callable[[Recipe, Path, int], _Open]] = {
     Tracker.TENSORBOARD: _TensorBoard,
     Tracker.MLFLOW: _MLflow,
+    Tracker.WANDB: _WandB,
+    Tracker.TRACKIO: _Trackio,
 }
 
 

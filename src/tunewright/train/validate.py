@@ -11,12 +11,14 @@ from tunewright.config.task import Task
 from tunewright.data.example import Example
 from tunewright.data.pair_texts import is_scored
 from tunewright.data.records import Dataset
+from tunewright.data.task_prompts import rows_by_name
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.models.embed_texts import EmbeddingForward
 from tunewright.models.find_answers import SpanForward, find_answers
-from tunewright.models.forward import Forward, TagForward
+from tunewright.models.forward import Forward, LabelForward, TagForward
 from tunewright.models.predict import predict
 from tunewright.models.rank_pairs import answer_pairs, pair_metrics
+from tunewright.models.setfit import SetFitForward
 from tunewright.models.tag_words import tag_words
 
 
@@ -40,13 +42,21 @@ def validation_scores(
     labels: Sequence[str],
     pad_id: int,
     batch_size: int,
+    names: Sequence[str] = (),
 ) -> dict[str, float]:
     """Score the validation rows.
 
+    Args:
+        names: [n] the source of each row of a mix of tasks, whose losses are told apart.
+
     Returns:
-        The task's metrics by name, and `loss` in nats: a token for generative tasks, a word for
-        tags, a window for questions, a row for the others (mean squared error for regression).
+        The task's metrics by name, `loss_NAME` of each source, and `loss` in nats: a token for
+        generative tasks, a word for tags, a window for questions, a row for the others (mean
+        squared error for regression).
     """
+    if isinstance(forward, SetFitForward):
+        forward.fit_head()
+        forward = LabelForward(forward.model, "single_label_classification")
     if isinstance(forward, EmbeddingForward):
         return _pair_scores(forward, examples, pad_id, batch_size)
     if isinstance(forward, SpanForward):
@@ -55,8 +65,12 @@ def validation_scores(
         return _tag_scores(forward, examples, labels, pad_id, batch_size)
     found = predict(forward, examples, task, labels=labels, pad_id=pad_id, batch_size=batch_size)
     if found.losses is not None and found.tokens is not None:
-        loss = float(found.losses.sum() / max(1, found.tokens.sum()))
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        losses, tokens = found.losses, found.tokens
+        loss = float(losses.sum() / max(1, tokens.sum()))
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))} | {
+            f"loss_{name}": float(losses[rows].sum() / max(1, tokens[rows].sum()))
+            for name, rows in rows_by_name(names).items()
+        }
     targets = [example.target for example in examples]
     if found.values is not None:
         references = np.asarray(targets, dtype=float)
