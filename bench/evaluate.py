@@ -1,6 +1,11 @@
-"""Measure evaluation: answers in batches against one by one, and likelihoods against lm-eval's.
+"""Measure evaluation: generation, likelihoods beside lm-eval's, intervals and tests by simulation.
 
-    python bench/evaluate.py [--quick] [--rows N] [--tokens N] [--pairs N] [--model M] [--json]
+    python bench/evaluate.py [--quick] [--rows N] [--tokens N] [--pairs N] [--sets N] [--model M]
+                             [--only generation|likelihoods|simulation] [--json]
+
+Simulated are accuracies of 30, 100 and 1,000 rows that are right with a chance of 0.05, 0.5 and
+0.95, and two equally good models: how often the interval holds the true value, and how often a
+paired test calls chance a difference.
 
 Questions come from GSM8K and sentences from BLiMP where `../shared/data` has them; otherwise
 questions are made up and the sentences are the package's own. All is computed in float32, in which
@@ -29,7 +34,9 @@ from tunewright.models.generate import generate
 from tunewright.models.load import Finished, limit_threads, load_finished
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-BATCH = 16
+
+ROWS, SHARES = (30, 100, 1000), (0.05, 0.5, 0.95)
+"""Of simulated accuracies."""
 
 Figures = dict[str, dict[str, Any]]
 
@@ -99,7 +106,7 @@ def one_by_one(
 def generation(finished: Finished, rows: int, tokens: int, repeats: int) -> Figures:
     """Seconds and answers of both ways, after one prompt that warms up; the ways take turns."""
     ids, stops = prompts(finished, questions(rows))
-    options = {"max_new_tokens": tokens, "batch_size": BATCH}
+    options = {"max_new_tokens": tokens}
     ways: dict[str, Callable[[], list[str]]] = {
         "one": lambda: one_by_one(finished, ids, stops, tokens),
         "batches": lambda: generate(finished.model, finished.tokenizer, ids, stops, **options),
@@ -143,32 +150,81 @@ def likelihoods(finished: Finished, pairs: int) -> Figures:
     }
 
 
+def simulation(sets: int) -> Figures:
+    """Coverage of 95 % intervals, and false alarms of paired tests at 5 %, over simulated sets."""
+    import numpy as np
+
+    from tunewright.metrics import compare, correct, estimate
+
+    rng = np.random.default_rng(7)
+    figures: Figures = {}
+    covered = []
+    for n in ROWS:
+        for share in SHARES:
+            held = 0
+            for _ in range(sets):
+                right = (rng.random(n) < share).astype(int)
+                found = estimate("accuracy", np.ones(n, dtype=int), right)
+                held += found.low <= share <= found.high
+            covered.append(held / sets)
+            figures[f"coverage_accuracy_{n}_rows_{share}"] = figure(covered[-1], None, "higher")
+    figures["coverage_accuracy_lowest"] = figure(min(covered), 0.93, "higher", covered)
+    figures["coverage_accuracy_highest"] = figure(max(covered), 0.97, "lower", covered)
+    for metric in ("accuracy", "macro_f1"):
+        alarms = []
+        for n in (30, 100):
+            false = 0
+            for i in range(sets):
+                truth = rng.choice(3, n, p=[0.5, 0.3, 0.2])
+                chance = np.where(rng.random(n) < 0.5, 0.95, 0.65)  # rows that both find easy
+                one, other = (
+                    np.where(rng.random(n) < chance, truth, (truth + rng.integers(1, 3, n)) % 3)
+                    for _ in range(2)
+                )
+                false += compare(metric, truth, one, other, seed=i, resamples=500).p < 0.05
+            alarms.append(false / sets)
+        figures[f"false_alarms_{metric}"] = figure(max(alarms), 0.06, "lower", alarms)
+    families = sum(min(correct(list(rng.random(10)))) < 0.05 for _ in range(sets))
+    figures["false_alarms_of_ten_corrected_tests"] = figure(families / sets, 0.06, "lower")
+    figures["simulated_sets"] = figure(sets, None, "higher")
+    return figures
+
+
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m-instruct", help="a model that writes")
     parser.add_argument("--rows", type=int, help="questions; default 300, quick 8")
     parser.add_argument("--tokens", type=int, help="longest answer; default 128, quick 16")
     parser.add_argument("--pairs", type=int, help="pairs of sentences; default 500, quick 10")
+    parser.add_argument("--sets", type=int, help="simulated sets; default 2000, quick 20")
+    parser.add_argument("--only", choices=("generation", "likelihoods", "simulation"))
     parser.add_argument("--quick", action="store_true", help="fewer rows and one repeat")
     parser.add_argument("--json", action="store_true", help="print only the last line")
     options = parser.parse_args(words)
     few = options.quick
     limit_threads()
-    finished = load_finished(options.model, Task.INSTRUCTION)
-    finished.model.float()
-    figures = generation(
-        finished, options.rows or (8 if few else 300), options.tokens or (16 if few else 128),
-        1 if few else 3,
-    )  # fmt: skip
-    if importlib.util.find_spec("lm_eval") is not None:
-        figures |= likelihoods(finished, options.pairs or (10 if few else 500))
-    elif not options.json:
-        print(
-            "lm-eval is not installed, so likelihoods are not compared: pip install -e '.[bench]'"
-        )
+    figures: Figures = {}
+    if options.only != "simulation":
+        finished = load_finished(options.model, Task.INSTRUCTION)
+        finished.model.float()
+    if options.only in (None, "generation"):
+        figures |= generation(
+            finished, options.rows or (8 if few else 300), options.tokens or (16 if few else 128),
+            1 if few else 3,
+        )  # fmt: skip
+    if options.only in (None, "likelihoods"):
+        if importlib.util.find_spec("lm_eval") is not None:
+            figures |= likelihoods(finished, options.pairs or (10 if few else 500))
+        elif not options.json:
+            print(
+                "lm-eval is not installed, so likelihoods are not compared: "
+                "pip install -e '.[bench]'"
+            )
+    if options.only in (None, "simulation"):
+        figures |= simulation(options.sets or (20 if few else 2000))
     if not options.json:
         for name, found in figures.items():
-            print(f"{name:34} {found['value']:>12,} goal {found['goal']}")
+            print(f"{name:40} {found['value']:>12,} goal {found['goal']}")
     print(json.dumps({"figures": figures, "machine": environment()}))
 
 

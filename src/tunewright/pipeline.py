@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunewright.artifacts import Artifact, write_json
+from tunewright.artifacts import MANIFEST, Artifact, write_json
 from tunewright.checking import audit_prepared as audit_prepared
 from tunewright.checking import check as check
 from tunewright.checking import require_sound
@@ -21,12 +21,15 @@ from tunewright.data.records import Dataset, Splits
 from tunewright.data.sources import load, load_splits
 from tunewright.errors import ArtifactError, DataError, TunewrightError
 from tunewright.evaluate.answers import Progress
+from tunewright.evaluate.endpoint import Endpoint
+from tunewright.evaluate.judge import ask_judge
 from tunewright.evaluate.leakage import leaked_rows, said_of_leakage
 from tunewright.evaluate.paired_models import add_paired_tests
 from tunewright.evaluate.people import Answered, make_answers
 from tunewright.evaluate.probe_rows import load_probes
 from tunewright.evaluate.report import ReportPaths, Section, write_report
 from tunewright.evaluate.run import EVALUATION, Evaluation, check_metrics, evaluate
+from tunewright.evaluate.seeds import add_seed_groups
 from tunewright.proposing import propose_recipe as propose_recipe
 from tunewright.proposing import suggest_model as suggest_model
 from tunewright.train.folder import DATA, RECIPE, RunResult, finished_result, is_begun
@@ -250,7 +253,7 @@ def human_answers(
     model: str,
     other: str | None,
     folder: Path,
-    source: str | None = None,
+    source: str | Dataset | None = None,
     *,
     task: str = "auto",
     columns: Mapping[str, str] | None = None,
@@ -269,6 +272,31 @@ def human_answers(
     rows = rows_to_score(model, source, task=task, columns=columns)
     rows = rows.select(range(min(len(rows), num_samples or 50)))
     return make_answers(model, other, rows, folder, **options)
+
+
+def judge_answers(
+    model: str,
+    other: str | None,
+    folder: Path,
+    endpoint: Endpoint,
+    source: str | Dataset | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Let a model judge what two models answer; see `tunewright.evaluate.judge.ask_judge`.
+
+    Args:
+        model: what to judge.
+        other: what it is compared with. Default: what it was tuned from.
+        folder: where answers and votes are kept.
+        endpoint: the judge.
+        source: of the prompts, as in `evaluate_model`.
+        progress: told how far the work is.
+        options: as in `human_answers`.
+    """
+    rows = human_answers(model, other, folder, source, progress=progress, **options)
+    return ask_judge(endpoint, rows, folder, progress)
 
 
 def rows_to_score(
@@ -371,7 +399,8 @@ def compare_models(
 ) -> list[dict[str, Any]]:
     """Score several models on the same rows. One that fails is an entry with its error.
 
-    Every pair is tested on the first metric (`evaluate.paired_models`).
+    Every pair is tested on the first metric (`evaluate.paired_models`). Runs that differ in their
+    seed alone are also told together (`evaluate.seeds`).
 
     Raises:
         UserError: the rows or the metrics are wrong, so that no model could be scored.
@@ -389,4 +418,13 @@ def compare_models(
         except TunewrightError as error:
             results.append({"model": model, "error": str(error)})
     add_paired_tests([found for found in results if isinstance(found, Evaluation)])
-    return [found.to_dict() if isinstance(found, Evaluation) else found for found in results]
+    told = [found.to_dict() if isinstance(found, Evaluation) else found for found in results]
+    add_seed_groups(told, [_settings(model) for model in models])
+    return told
+
+
+def _settings(model: str) -> dict[str, Any] | None:
+    """The resolved recipe of a run; None for a model that is no run."""
+    folder = Path(model).expanduser()
+    is_run = all((folder / name).is_file() for name in (RECIPE, MANIFEST))
+    return Artifact.open(folder, "run").config if is_run else None

@@ -32,5 +32,7 @@ def test_the_quick_bench_prints_its_figures_and_the_answers_are_the_same(
     assert figures["generation_speedup"]["goal"] == 3.0
     assert figures["generation_rows"]["value"] == 5
     assert last["machine"]
+    assert figures["coverage_accuracy_lowest"]["value"] >= 0.7  # of 20 sets
+    assert figures["false_alarms_macro_f1"]["value"] <= 0.3
     if importlib.util.find_spec("lm_eval") is not None:
         assert figures["loglikelihood_gap_to_lm_eval"]["value"] < 1e-3

@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
+from tunewright._api.evaluate import EvaluationConfig, ModelEvaluator, compare_models
 from tunewright.cli.app import run
 from tunewright.errors import ConfigError, DataError, WorkError
-from tunewright.evaluate import people
-from tunewright.evaluate.judge import Endpoint, ask_judge, choice
+from tunewright.evaluate import endpoint, people
+from tunewright.evaluate.endpoint import Endpoint
+from tunewright.evaluate.judge import ask_judge, choice
 from tunewright.evaluate.people import Answered
 
 ROWS = [Answered(i, f"prompt {i}", f"model says {i}", f"other says {i}") for i in range(1, 13)]
-Judge = Callable[[dict[str, Any]], tuple[int, Any]]
+Judge = Callable[[dict[str, Any]], tuple[Any, ...]]
 
 
 class Server:
@@ -35,11 +37,13 @@ class Server:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.posts.append(body | {"path": self.path})
                 outer.headers.append(dict(self.headers))
-                status, said = judge(body)
+                status, said, *headers = judge(body)
                 if isinstance(said, str):
                     said = {"choices": [{"message": {"role": "assistant", "content": said}}]}
                 data = said if isinstance(said, bytes) else json.dumps(said).encode()
                 self.send_response(status)
+                for name, value in headers:
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -121,15 +125,15 @@ def test_a_judge_that_fails_loses_nothing_and_the_same_call_goes_on(
     calls = iter(range(100))
 
     def breaks(body: dict[str, Any]) -> tuple[int, Any]:
-        return (429, b"slow down") if next(calls) == 7 else likes_the_model(body)
+        return (400, b"too long") if next(calls) == 7 else likes_the_model(body)
 
     server = serve(breaks)
-    endpoint = Endpoint(server.url, "big")
-    with pytest.raises(WorkError, match=r"refuses with 429 .*: slow down What was judged is kept"):
-        ask_judge(endpoint, ROWS, tmp_path)
+    judge = Endpoint(server.url, "big")
+    with pytest.raises(WorkError, match=r"refuses with 400 .*: too long What was judged is kept"):
+        ask_judge(judge, ROWS, tmp_path)
     assert "Authorization" not in server.headers[0]
     assert len((tmp_path / "votes" / "judge.jsonl").read_text().splitlines()) == 3
-    found = ask_judge(endpoint, ROWS, tmp_path)
+    found = ask_judge(judge, ROWS, tmp_path)
     assert len(server.posts) == 8 + 2 * 9 and found["prompts"] == 12
     with pytest.raises(ConfigError, match="of the judge big, not of small"):
         ask_judge(Endpoint(server.url, "small"), ROWS, tmp_path)
@@ -139,6 +143,7 @@ def test_a_judge_that_fails_loses_nothing_and_the_same_call_goes_on(
     ("answer", "error", "said"),
     [
         ((401, b"who are you"), WorkError, "401 .*Is OPENAI_API_KEY set"),
+        ((307, b"", ("Location", "http://127.0.0.1:1/v1")), WorkError, "which is not followed"),
         ((200, b"<html>"), WorkError, "does not speak chat completions"),
         ((200, {"choices": []}), WorkError, "does not speak chat completions"),
         ((200, "I cannot say."), DataError, "10 of 10 replies of the judge have no line"),
@@ -159,12 +164,98 @@ def test_addresses_and_names_that_cannot_be_are_refused(serve: Any, tmp_path: Pa
     ):
         with pytest.raises(ConfigError, match=said):
             Endpoint(url, model)
+    for url in ("http://anna:secret@h/v1", "http://h/v1?key=secret"):
+        with pytest.raises(ConfigError, match="Give the plain address") as told:
+            Endpoint(url, "m")
+        assert "secret" not in str(told.value)
+    with pytest.raises(ConfigError, match="--judge-timeout is 0"):
+        Endpoint("http://h/v1", "m", seconds=0)
     server = serve(likes_the_model)
     server.close()
-    with pytest.raises(WorkError, match="does not answer"):
-        ask_judge(Endpoint(server.url, "m"), ROWS, tmp_path)
+    with pytest.raises(WorkError, match=r"does not answer: .*asked 1 times"):
+        ask_judge(Endpoint(server.url, "m", tries=1), ROWS, tmp_path)
     with pytest.raises(DataError, match="answer every prompt alike"):
         ask_judge(Endpoint(server.url, "m"), [Answered(1, "p", "same", "same ")], tmp_path)
+
+
+def test_a_busy_judge_is_asked_again_and_left_alone_as_long_as_it_wants(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(endpoint.time, "sleep", waits.append)
+    answers = iter(
+        [(429, b"", ("Retry-After", "7")), (503, b""), (429, b"", ("Retry-After", "900"))]
+    )
+
+    def busy(body: dict[str, Any]) -> tuple[Any, ...]:
+        return next(answers, (200, "1"))
+
+    server = serve(busy)
+    assert Endpoint(server.url, "big").reply("system", "asked") == "1"
+    assert waits == [7.0, 2.0, 30.0] and len(server.posts) == 4
+    gone = serve(lambda body: (503, b"gone"))
+    with pytest.raises(WorkError, match=r"refuses with 503 .*: gone It was asked 3 times"):
+        Endpoint(gone.url, "big", tries=3).reply("system", "asked")
+    assert len(gone.posts) == 3
+
+
+def test_a_judge_that_takes_too_long_is_given_up(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint.time, "sleep", lambda _: None)
+    waits = threading.Event()
+
+    def slow(body: dict[str, Any]) -> tuple[Any, ...]:
+        waits.wait(5)
+        return 200, "1"
+
+    server = serve(slow)
+    with pytest.raises(WorkError, match=r"asked 2 times, up to 0.2 s each"):
+        Endpoint(server.url, "big", seconds=0.2, tries=2).reply("system", "asked")
+    waits.set()
+
+
+def test_a_key_that_the_judge_repeats_is_not_told(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    server = serve(lambda body: (401, b"no such key: sk-secret"))
+    with pytest.raises(WorkError, match=r"no such key: \(the key\)") as told:
+        Endpoint(server.url, "big").reply("system", "asked")
+    assert "sk-secret" not in str(told.value)
+    assert server.headers[0]["Authorization"] == "Bearer sk-secret"
+
+
+def test_python_asks_the_judge_as_the_command_does(
+    tiny_decoder: Path, instruction_file: Path, tmp_path: Path, serve: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    names = iter(["model", "other"] * 4)
+
+    def generated(model: Any, tokenizer: Any, prompts: list[Any], *_: Any, **__: Any) -> list[str]:
+        name = next(names)
+        return [f"{name} says {i}" for i in range(len(prompts))]
+
+    monkeypatch.setattr(people, "generate", generated)
+    other, url = tmp_path / "other", serve(likes_the_model).url
+    shutil.copytree(tiny_decoder, other)
+    config = EvaluationConfig(
+        str(tiny_decoder), str(instruction_file), metrics=["perplexity"], num_samples=6,
+        against=str(other), judge=url, judge_model="big", output_dir=str(tmp_path / "out"),
+    )  # fmt: skip
+    found = ModelEvaluator(config).evaluate()
+    assert found["judge"]["votes"] == {"model": 6}
+    assert found["judge"]["judge"]["orders_agree"]["value"] == 1.0
+    assert (tmp_path / "out" / "judge" / "preferences.jsonl").is_file()
+    several = compare_models(
+        [str(other), str(tiny_decoder)], str(instruction_file), ["perplexity"],
+        str(tmp_path / "several"), judge=url, judge_model="big", num_samples=4,
+    )  # fmt: skip
+    assert "judge" not in several[0] and several[1]["judge"]["votes"] == {"model": 4}
+    with pytest.raises(ConfigError, match="judge_model names a model of an endpoint"):
+        EvaluationConfig("m", judge_model="big")
+    with pytest.raises(ConfigError, match="--judge needs --judge-model"):
+        EvaluationConfig("m", judge=url)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +293,8 @@ def test_the_command_judges_and_refuses_what_does_not_belong(
     assert json.loads(capsys.readouterr().out)["judge"]["model"] == "big"
     for more, why in (
         (judge, "--judge needs --judge-model"),
-        (["--judge-model", "big"], "it needs --judge URL"),
+        (["--judge-model", "big"], "--judge-model is about the endpoint of a judge"),
+        (["--judge-timeout", "3"], "--judge-timeout is about the endpoint of a judge"),
         ([*judge, "--judge-model", "big", "--human"], "take one of them"),
         ([*judge, "--judge-model", "big", "--robustness"], "--robustness has no meaning"),
         ([*judge, "--judge-model", "big", "--rater", "me"], "--rater has no meaning"),

@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from runs import recipe, train
+from tiny import WORDS, sentiment_rows
 from tunewright import pipeline
 from tunewright.cli.app import run
 from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Message, Record
 from tunewright.errors import ConfigError
+from tunewright.evaluate import robustness
 from tunewright.evaluate.report_blocks import blocks
 from tunewright.evaluate.robustness import (
     PROBES,
@@ -64,7 +66,6 @@ def test_slips_hit_one_word_in_five_and_spare_the_short_ones() -> None:
 
 @pytest.fixture(scope="module")
 def tuned(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tiny import sentiment_rows
 
     folder = tmp_path_factory.mktemp("robust")
     rows = folder / "rows.jsonl"
@@ -154,9 +155,98 @@ def test_only_the_prompt_changes_and_the_loss_is_of_the_same_answer(tiny_decoder
 
 
 def test_rows_that_ask_nothing_are_refused() -> None:
-    for task in (Task.TEXT, Task.TOKEN_CLASSIFICATION, Task.QUESTION_ANSWERING, Task.EMBEDDING):
+    for task in (Task.TEXT, Task.TOKEN_CLASSIFICATION):
         with pytest.raises(ConfigError, match="--robustness changes what a row asks"):
             require_changeable(task)
+
+
+@pytest.mark.parametrize("scored", [False, True], ids=["found", "scored"])
+def test_of_pairs_the_first_text_changes_and_what_is_searched_stays(
+    scored: bool, tiny_encoder: Path
+) -> None:
+    texts = [row["text"] for row in sentiment_rows(24)]
+    records = tuple(
+        Record(text=t, text_pair=texts[-i], label=float(i % 5) if scored else None, row=i + 1)
+        for i, t in enumerate(texts)
+    )
+    found = evaluate(str(tiny_encoder), Dataset(Task.EMBEDDING, records), robustness=True)
+    robust = found.robustness
+    assert robust is not None
+    slips = robust["probes"]["typing slips"]
+    by_hand = tuple(
+        Record(
+            text=with_slips(r.text, random.Random(f"0:{r.text}")), text_pair=r.text_pair,
+            label=r.label, row=r.row,
+        )
+        for r in records
+    )  # fmt: skip
+    other = evaluate(str(tiny_encoder), Dataset(Task.EMBEDDING, by_hand), with_baselines=False)
+    assert slips["score"]["value"] == other.metrics[robust["metric"]]["value"]
+    assert (robust["negation"] is None) == scored
+    if not scored:
+        assert robust["negation"]["rows"] == 24
+
+
+def test_of_questions_the_text_stays(tiny_encoder: Path, tmp_path: Path, write_rows: Any) -> None:
+    nouns = ("film", "book", "day")
+    rows = [
+        {
+            "question": f"what was the {nouns[i % 3]}",
+            "context": f"the {nouns[i % 3]} was {WORDS[i % 10]} and it is so {'very ' * 60}",
+            "answers": {"text": [WORDS[i % 10]], "answer_start": [len(nouns[i % 3]) + 9]},
+        }
+        for i in range(40)
+    ]
+    path = write_rows("asked.jsonl", rows)
+    data = {"train": str(path), "validation": 0, "test": 0.4}
+    train(recipe(tiny_encoder, path, tmp_path / "run", max_steps=3, data=data))
+    found = pipeline.evaluate_model(str(tmp_path / "run"), robustness=True, with_baselines=False)
+    robust = found.robustness
+    assert robust is not None and robust["metric"] == "answer_f1"
+    assert robust["probes"]["typing slips"]["rows"] > 0
+    assert robust["negation"]["rows"] == found.n
+    examples = [e for p in robust["probes"].values() for e in p["examples"]]
+    for shown in [*robust["negation"]["examples"], *examples]:
+        (was, text), (now, there) = (shown[key].split("\n") for key in ("text", "changed"))
+        assert was != now and text == there
+
+
+def test_paraphrases_are_one_more_probe(
+    tuned: Path, tiny_decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def other_words(model: str, **_: Any) -> Any:
+        def ask(texts: Any, copy: int) -> list[str | None]:
+            # The word that decides becomes another of the other kind; some texts have no end.
+            return [
+                None
+                if " is 1" in t
+                else " ".join(
+                    WORDS[(WORDS.index(w) + 5) % 10] if w in WORDS[:10] else w for w in t.split()
+                )
+                for t in texts
+            ]
+
+        return ask
+
+    monkeypatch.setattr(robustness, "rewriter", other_words)
+    report = tmp_path / "r.md"
+    words = ["evaluate", str(tuned), "--no-baselines", "--report", str(report), "--json"]
+    assert run([*words, "--paraphraser", str(tiny_decoder)]) == 0
+    found = json.loads(capsys.readouterr().out)["robustness"]
+    probe = found["probes"]["paraphrases"]
+    left = sum(" is 1" in r.text for r in pipeline.rows_to_score(str(tuned)))
+    assert probe["rows"] == 180 - left and found["paraphraser"] == str(tiny_decoder)
+    assert any("may say something else than the row" in note for note in found["notes"])
+    assert any(note.startswith(f"{left} of 180 texts got no paraphrase") for note in found["notes"])
+    assert "Paraphrases" in report.read_text()
+    monkeypatch.undo()
+    # Random weights say nothing with an end, so every text stays.
+    assert run([*words, "--paraphraser", str(tiny_decoder), "--num-samples", "12"]) == 0
+    found = json.loads(capsys.readouterr().out)["robustness"]
+    assert "paraphrases" not in found["probes"]
+    assert "Paraphrases: no row is written otherwise then." in found["notes"]
+    assert run([*words, "--paraphraser", str(tuned)]) == 2
+    assert "cannot write any" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_the_command_says_it_and_writes_it(tuned: Path, tmp_path: Path, capsys: Any) -> None:

@@ -41,6 +41,9 @@ def test_alpha_equals_krippendorffs_example_of_four_observers() -> None:
         for unit in range(12)
     ]
     assert krippendorff_alpha(items) == pytest.approx(0.743, abs=5e-4)
+    # Section D has the same judgements as numbers.
+    assert krippendorff_alpha(items, "ordinal") == pytest.approx(0.815, abs=5e-4)
+    assert krippendorff_alpha(items, "interval") == pytest.approx(0.849, abs=5e-4)
 
 
 def test_alpha_of_perfect_and_of_single_judgements() -> None:

@@ -14,6 +14,8 @@ from tunewright._api.rows import to_splits
 from tunewright.artifacts import write_json
 from tunewright.data.records import Dataset
 from tunewright.errors import ConfigError
+from tunewright.evaluate.endpoint import SECONDS, Endpoint
+from tunewright.evaluate.names import distinct_names
 from tunewright.evaluate.plots import comparison_plots, evaluation_plots
 from tunewright.evaluate.report import write_comparison
 from tunewright.evaluate.run import check_metrics
@@ -81,6 +83,15 @@ class EvaluationConfig:
         probe_pairs, probe_text: files of your own for the probes.
         encoder: what the metric `bertscore` compares texts by. None: all-minilm-l6-v2.
         robustness: also score the rows with typing slips, in other case, without punctuation.
+        latency: so many rows are also answered one by one, and timed.
+        paraphraser: a model that writes, for the robustness against other words.
+        judge: address of an endpoint of chat completions that compares the model's answers with
+            those of `against`, or of its base, each prompt in both orders. Answers and votes are
+            kept in `judge` below `output_dir`; 50 prompts unless `num_samples` says otherwise.
+        judge_model: the name of the judging model there. Its key is taken from `OPENAI_API_KEY`.
+        judge_timeout: seconds that one of its replies may take.
+        attribute: of so many of the worst errors, say which words moved the prediction.
+        attribute_rows: the same of these rows, by their number.
     """
 
     model_path: str
@@ -104,6 +115,13 @@ class EvaluationConfig:
     probe_text: str | None = None
     encoder: str | None = None
     robustness: bool = False
+    latency: int = 0
+    paraphraser: str | None = None
+    judge: str | None = None
+    judge_model: str | None = None
+    judge_timeout: float = SECONDS
+    attribute: int = 0
+    attribute_rows: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
@@ -119,12 +137,27 @@ class EvaluationConfig:
                 "custom_evaluation_function is given but metrics lacks CUSTOM; add it."
             )
 
+        if self.judge is None and self.judge_model is not None:
+            raise ConfigError("judge_model names a model of an endpoint; it needs judge.")
+        judging_endpoint(self)  # a wrong address is told before any work
+
     @property
     def metric_names(self) -> list[str] | None:
         """Names of the metrics, CUSTOM left out; None for the task's own."""
         if self.metrics is None:
             return None
         return [name for m in self.metrics if (name := str(m).lower()) != "custom"]
+
+
+def judging_endpoint(config: EvaluationConfig) -> Endpoint | None:
+    """The judge that a configuration names, or None.
+
+    Raises:
+        ConfigError: the address or the name of its model cannot be.
+    """
+    if config.judge is None:
+        return None
+    return Endpoint(config.judge, config.judge_model or "", seconds=config.judge_timeout)
 
 
 class ModelEvaluator:
@@ -161,7 +194,7 @@ class ModelEvaluator:
 
         Returns:
             `model`, `metrics` (each with value, low, high, n), `baselines`, `comparison`,
-            `errors`, `metadata` and `seconds`.
+            `errors`, `metadata` and `seconds`; and `judge` where one was asked.
         """
         if self._dataset is None:
             self.prepare()
@@ -186,11 +219,26 @@ class ModelEvaluator:
                 few_shot=config.few_shot,
                 forgetting=config.forgetting,
                 robustness=config.robustness,
+                latency=config.latency,
+                paraphraser=config.paraphraser,
+                attribute=config.attribute,
+                attribute_to_rows=config.attribute_rows,
                 probe_pairs=config.probe_pairs,
                 probe_text=config.probe_text,
             ).to_dict()
         if config.custom_evaluation_function is not None:
             found["custom"] = self._custom()
+        if (endpoint := judging_endpoint(config)) is not None:
+            found["judge"] = pipeline.judge_answers(
+                config.model_path,
+                config.against,
+                self._folder() / "judge",
+                endpoint,
+                self._dataset,
+                num_samples=config.num_samples,
+                batch_size=config.batch_size,
+                device=config.device,
+            )
         found["metadata"] = config.metadata
         found["seconds"] = round(time.monotonic() - began, 2)
         self._results = found
@@ -276,6 +324,9 @@ def compare_models(
     dataset_path: str,
     metrics: Sequence[EvaluationMetric | str] | None = None,
     output_dir: str | None = None,
+    *,
+    judge: str | None = None,
+    judge_model: str | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Score several models on the same rows.
@@ -285,13 +336,27 @@ def compare_models(
         dataset_path: rows with references.
         metrics: as in `EvaluationConfig`.
         output_dir: where `comparison.json` goes. None: nothing is written.
+        judge, judge_model: as in `EvaluationConfig`: every model after the first is judged against
+            the first, and has `judge`. Votes go below `output_dir`, or `judged`.
         options: further fields of `EvaluationConfig`: batch_size, max_length, num_samples, device.
 
     Returns:
         One evaluation a model, in their order; a model that failed has `error` instead of scores.
     """
     names = [str(m).lower() for m in metrics] if metrics else None
+    endpoint = None if judge is None else Endpoint(judge, judge_model or "")
     results = pipeline.compare_models(model_paths, dataset_path, metrics=names, **options)
+    if endpoint is not None:
+        shared = {k: v for k, v in options.items() if k in ("num_samples", "batch_size", "device")}
+        folders = distinct_names(list(model_paths))
+        others = zip(model_paths, folders, results, strict=True)
+        for number, (model, name, found) in list(enumerate(others))[1:]:
+            if "error" in found or "error" in results[0]:
+                continue
+            folder = Path(output_dir or "judged") / "judge" / f"{number}-{Path(name).name}"
+            found["judge"] = pipeline.judge_answers(
+                model, model_paths[0], folder, endpoint, dataset_path, **shared
+            )
     if output_dir is not None:
         write_json(Path(output_dir) / "comparison.json", results)
     return results

@@ -13,6 +13,7 @@ from tunewright.cli.options import (
     Device,
     GroupSize,
     Json,
+    Latency,
     MaxLength,
     MaxNewTokens,
     Metrics,
@@ -33,6 +34,7 @@ def compare(
         Path, typer.Option(help="Markdown report; an HTML one is written beside it.")
     ] = Path("comparison_report.md"),
     slices: Slices = None,
+    latency: Latency = 0,
     num_samples: Samples = None,
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
@@ -50,6 +52,7 @@ def compare(
     from tunewright import pipeline
     from tunewright.cli.screen import (
         comparison_lines,
+        cost_line,
         finding_lines,
         make_console,
         print_json,
@@ -58,6 +61,7 @@ def compare(
     )
     from tunewright.errors import ConfigError, WorkError
     from tunewright.evaluate.report import write_comparison
+    from tunewright.evaluate.seeds import said_of_seeds
 
     if len(models) < 2:
         raise ConfigError("compare needs at least two models; one was given.")
@@ -71,6 +75,7 @@ def compare(
             metrics=metric,
             num_samples=num_samples,
             slices=slices,
+            latency=latency,
             batch_size=batch_size,
             max_length=max_length,
             max_new_tokens=max_new_tokens,
@@ -90,8 +95,10 @@ def compare(
                 console.print(f"  [red]failed:[/] {found['error']}")
             else:
                 console.print(scores_table(found))
-                for line in [*comparison_lines(found), *finding_lines(found)]:
+                for line in [*comparison_lines(found), *finding_lines(found), cost_line(found)]:
                     console.print(f"  {escape(line)}")
+        for line in said_of_seeds(results):
+            console.print(escape(line))
         console.print(f"The report is in {output}.")
     if all("error" in found for found in results):
         raise WorkError("No model could be scored; the reasons are above.")

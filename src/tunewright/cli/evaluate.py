@@ -13,6 +13,7 @@ from tunewright.cli.options import (
     Device,
     GroupSize,
     Json,
+    Latency,
     MaxLength,
     MaxNewTokens,
     Metrics,
@@ -82,12 +83,32 @@ def evaluate(
             "--robustness", help="Score the rows with slips, in other case, without punctuation."
         ),
     ] = False,
+    paraphraser: Annotated[
+        str | None,
+        typer.Option(
+            help="A model that writes: --robustness in its words too, whose paraphrases are shown."
+        ),
+    ] = None,
+    attribute: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Of so many of the worst errors, say which words moved the prediction."
+        ),
+    ] = 0,
+    attribute_row: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="The same of this row, by its number. May be repeated."),
+    ] = None,
     human: Annotated[
         bool,
         typer.Option(
             "--human",
             help="Judge answers blind, beside those of --against or of the base. Goes on later.",
         ),
+    ] = False,
+    rate: Annotated[
+        bool,
+        typer.Option("--rate", help="With --human: rate answers one by one, 1 to 5."),
     ] = False,
     rater: Annotated[
         str | None, typer.Option(help="Who judges with --human. Default: rater.")
@@ -104,6 +125,11 @@ def evaluate(
     judge_model: Annotated[
         str | None, typer.Option(help="The name of the judging model at --judge.")
     ] = None,
+    judge_timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds that one reply of --judge may take. Default: 120."),
+    ] = None,
+    latency: Latency = 0,
     num_samples: Samples = None,
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
@@ -130,25 +156,31 @@ def evaluate(
     from rich.markup import escape
 
     from tunewright import pipeline
-    from tunewright.cli.human import judge, say_judge, say_result
+    from tunewright.cli import human as session
     from tunewright.cli.screen import (
         comparison_lines,
+        cost_line,
         finding_lines,
         make_console,
         print_json,
         scores_table,
         stage_progress,
     )
-    from tunewright.evaluate.judge import Endpoint, ask_judge
+    from tunewright.evaluate.endpoint import SECONDS, Endpoint
+    from tunewright.evaluate.judge import ask_judge
     from tunewright.evaluate.passes import load_passes
 
     console = make_console(quiet=as_json)
     if human and judge_url is not None:
         raise ConfigError("--human asks people and --judge a model; take one of them in a call.")
-    if judge_model is not None and judge_url is None:
-        raise ConfigError("--judge-model names a model of an endpoint; it needs --judge URL.")
+    if (judge_model or judge_timeout) is not None and judge_url is None:
+        option = "--judge-timeout" if judge_model is None else "--judge-model"
+        raise ConfigError(f"{option} is about the endpoint of a judge; it needs --judge URL.")
     if human or judge_url is not None:
-        endpoint = None if judge_url is None else Endpoint(judge_url, judge_model or "")
+        endpoint = None
+        if judge_url is not None:
+            seconds = SECONDS if judge_timeout is None else judge_timeout
+            endpoint = Endpoint(judge_url, judge_model or "", seconds=seconds)
         _refuse_beside_votes(
             "--human" if human else "--judge",
             {
@@ -161,6 +193,10 @@ def evaluate(
                 "--slice": slices,
                 "--forgetting": forgetting,
                 "--robustness": robustness,
+                "--paraphraser": paraphraser,
+                "--latency": latency,
+                "--attribute": attribute,
+                "--attribute-row": attribute_row,
                 "--probe-pairs": probe_pairs,
                 "--probe-text": probe_text,
                 "--max-length": max_length,
@@ -168,6 +204,7 @@ def evaluate(
                 "--group-size": group_size,
                 "--report": report,
                 "--rater": None if human else rater,
+                "--rate": rate and not human,
             },
         )
         folder = output or Path("human" if human else "judge")
@@ -180,7 +217,7 @@ def evaluate(
                 task=task,
                 columns=column_mapping(column),
                 num_samples=num_samples,
-                batch_size=batch_size or 8,
+                batch_size=batch_size,
                 max_new_tokens=max_new_tokens,
                 device=device,
                 progress=progress,
@@ -191,14 +228,19 @@ def evaluate(
             if as_json:
                 print_json(decided)
             else:
-                say_judge(decided, folder, console)
+                session.say_judge(decided, folder, console)
             return
-        judged = judge(folder, rows, rater or "rater", console, as_json)
+        ask, say = (
+            (session.rate, session.say_ratings) if rate else (session.judge, session.say_result)
+        )
+        judged = ask(folder, rows, rater or "rater", console, as_json)
         if as_json:
             print_json(judged or {"votes": {}})
         else:
-            say_result(judged, folder, console)
+            say(judged, folder, console)
         return
+    if rate:
+        raise ConfigError("--rate asks people to rate answers; it needs --human.")
     if rater is not None:
         raise ConfigError("--rater names who judges; it needs --human.")
     require_quantized(quantized, group_size)
@@ -221,6 +263,10 @@ def evaluate(
             passes=load_passes(passes) if passes else None,
             forgetting=forgetting,
             robustness=robustness,
+            paraphraser=paraphraser,
+            latency=latency,
+            attribute=attribute,
+            attribute_to_rows=attribute_row or (),
             probe_pairs=probe_pairs,
             probe_text=probe_text,
             batch_size=batch_size,
@@ -238,7 +284,9 @@ def evaluate(
         print_json(found)
         return
     console.print(scores_table(found))
-    for line in [*comparison_lines(found), *finding_lines(found), *found["notes"]]:
+    for line in [
+        *comparison_lines(found), *finding_lines(found), *found["notes"], cost_line(found),
+    ]:  # fmt: skip
         console.print(f"  {escape(line)}")
     if report is not None:
         console.print(f"The report is in {report}.")

@@ -34,7 +34,11 @@ Samples = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", min=1, help="Rows in one pass. Default: 64, or 8 for text."),
+    typer.Option(
+        "--batch-size",
+        min=1,
+        help="Rows in one pass. Default: 64; 8 for text, of which 32 answers are written at once.",
+    ),
 ]
 MaxLength = Annotated[
     int | None,
@@ -42,6 +46,10 @@ MaxLength = Annotated[
 ]
 MaxNewTokens = Annotated[
     int, typer.Option("--max-new-tokens", min=1, help="Longest generated answer in tokens.")
+]
+Latency = Annotated[
+    int,
+    typer.Option(min=0, help="Answer so many rows one by one, too, and say how long one takes."),
 ]
 Slices = Annotated[
     list[str] | None,

@@ -196,11 +196,46 @@ def comparison_lines(evaluation: Mapping[str, Any]) -> list[str]:
 def finding_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """Sentences on the rows that the model is worse on, as they are or changed, and on what it
     forgot."""
+    from tunewright.evaluate.suspect_rows import said_of_suspects
+
     lost = evaluation.get("forgetting") or {}
     slices = (evaluation.get("slices") or {}).get("verdict", [])
     robust = evaluation.get("robustness") or {}
     said = [*robust.get("verdict", []), *robust.get("notes", [])]
-    return [*slices, *said, *lost.get("verdict", []), *lost.get("notes", [])]
+    words = attribution_lines(evaluation.get("attribution") or {"rows": []})
+    doubted = evaluation.get("suspects") or {"count": 0}
+    labels = [said_of_suspects(doubted)] if doubted["count"] else []
+    return [*slices, *labels, *said, *words, *lost.get("verdict", []), *lost.get("notes", [])]
+
+
+def cost_line(evaluation: Mapping[str, Any]) -> str:
+    """Size, memory and speed of the model in one line."""
+    from tunewright.evaluate import wording
+
+    cost = evaluation["cost"]
+    said = [
+        f"{wording.count(cost['parameters'])} parameters",
+        f"{wording.memory(cost['weight_bytes'])} of weights",
+        f"peak memory {wording.memory(cost['peak_memory_bytes'])} ({cost['device']})",
+        f"{evaluation['rows_per_second']:,.1f} rows a second",
+    ]
+    if late := cost["latency_ms"]:
+        said.append(
+            f"one row by itself {late['median']:,.1f} ms, 95 % of {late['rows']} within "
+            f"{late['p95']:,.1f} ms"
+        )
+    return ", ".join(said) + "."
+
+
+def attribution_lines(found: Mapping[str, Any]) -> list[str]:
+    """Of each row the words that moved its prediction most, with what they add."""
+    said = []
+    for row in found["rows"]:
+        seen = [word for word in row["words"] if word["score"] is not None]
+        most = sorted(seen, key=lambda word: -abs(word["score"]))[:5]
+        words = ", ".join(f"{word['text']} {word['score']:+.2f}" for word in most)
+        said.append(f"Row {row['row']}, predicted {row['predicted']}: {words}.")
+    return said
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:

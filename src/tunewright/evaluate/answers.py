@@ -83,7 +83,11 @@ def of_pairs(found: PairAnswers, records: Sequence[Record]) -> Answers:
 
 @dataclass(slots=True)
 class Work:
-    """The rows of an evaluation, and how each model or baseline answers them."""
+    """The rows of an evaluation, and how each model or baseline answers them.
+
+    `batch_size` rows are read at once, and `answers_at_once` are written (None: as many as
+    `generate` finds good).
+    """
 
     dataset: Dataset
     examples: Sequence[Example]
@@ -94,6 +98,7 @@ class Work:
     passes: Passes | None = None
     encoder: str = ENCODER
     device: str = "auto"
+    answers_at_once: int | None = None
 
     @property
     def rows(self) -> list[int]:
@@ -106,6 +111,17 @@ class Work:
     def records(self) -> list[Record]:
         """The record of each example."""
         return [self.dataset.records[row] for row in self.rows]
+
+    @property
+    def groups(self) -> list[Any] | None:
+        """Which rows share a source, by the column `group`; None where none do."""
+        names = [record.meta.get("group") for record in self.records]
+        found = [("row", i) if name is None else name for i, name in enumerate(names)]
+        return found if len(set(found)) < len(found) else None
+
+    def prompts(self) -> list[list[int]]:
+        """Token ids of what stands before each answer."""
+        return [prompt for prompt, _ in self._asked()]
 
     def answers(self, finished: Finished, names: Sequence[str], what: str) -> Answers:
         """Run a model over the rows."""
@@ -133,14 +149,14 @@ class Work:
         predictions = found.labels if found.values is None else found.values.tolist()
         answers = Answers(predictions, found.probabilities, labels, found.losses, found.tokens)
         if task is Task.INSTRUCTION and any(get_metric(n).needs in _OF_TEXTS for n in names):
-            prompts = [prompt for prompt, _ in self._asked()]
+            prompts = self.prompts()
             answers.texts = generate(
                 finished.model,
                 finished.tokenizer,
                 prompts,
                 self.renderer.stop_ids(),
                 max_new_tokens=self.max_new_tokens,
-                batch_size=self.batch_size,
+                batch_size=self.answers_at_once,
                 progress=row_counter(self.progress, "Generating answers", len(prompts)),
             )
         return answers
@@ -186,12 +202,13 @@ class Work:
 
     def estimates(self, names: Sequence[str], answers: Answers) -> dict[str, dict[str, Any]]:
         """Each metric with its interval; those the answers cannot give are left out."""
-        scores = {}
+        scores, groups = {}, self.groups
         for name in names:
             pair = self.pair(name, answers)
             if pair is not None:
                 metric = get_metric(name)
-                scores[name] = estimate(name, *pair).to_dict() | {"better": metric.better}
+                found = estimate(name, *pair, groups=groups).to_dict()
+                scores[name] = found | {"better": metric.better}
         return scores
 
     def pair(self, name: str, answers: Answers) -> tuple[Any, Any] | None:

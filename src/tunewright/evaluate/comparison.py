@@ -15,9 +15,15 @@ from tunewright.artifacts import atomic_write
 from tunewright.errors import DataError
 from tunewright.evaluate import pages, wording
 from tunewright.evaluate.names import distinct_names
-from tunewright.evaluate.plots import Picture, comparison_pictures, evaluation_pictures
+from tunewright.evaluate.plots import (
+    Picture,
+    comparison_pictures,
+    cost_picture,
+    evaluation_pictures,
+)
 from tunewright.evaluate.report_blocks import Block, blocks
 from tunewright.evaluate.report_tables import Table, class_table, error_table
+from tunewright.evaluate.seeds import said_of_seeds
 from tunewright.evaluate.verdict import finite_metrics, is_significant, primary_metric
 
 _LEGEND = {
@@ -99,6 +105,8 @@ def write_comparison(
     if pictures and metric is not None:
         systems = [{"model": c.name, "metrics": {metric: c.metrics[metric]}} for c in ranked]
         drawn = list(comparison_pictures(systems).values())
+        if (cost := cost_picture([(c.name, c.evaluation) for c in ranked], metric)) is not None:
+            drawn.append(cost)
     for index, candidate in enumerate(ranked, start=1):
         details += _detail(candidate, index, pictures)
     folder = output.with_name(f"{output.stem}_pictures")
@@ -109,6 +117,7 @@ def write_comparison(
         "summary": _summary(ranked, metric),
         "table": table,
         "legend": legend,
+        "seeds": said_of_seeds(results),
         "pictures": drawn,
         "folder": folder.name,
         "details": details,
@@ -221,6 +230,8 @@ def _table(
     """Ranked models, then those with other metrics only, then those that failed."""
     others = dict.fromkeys(m for c in candidates for m in c.metrics if m != metric)
     order = [metric, *others] if metric is not None else []
+    sized = any(c.evaluation.get("cost") for c in ranked)
+    timed = any((c.evaluation.get("cost") or {}).get("latency_ms") for c in ranked)
     speed = any(wording.is_finite(c.evaluation.get("rows_per_second")) for c in ranked)
     rows, marks = [], []
     for candidate in (*ranked, *(c for c in candidates if c.metrics and c not in ranked)):
@@ -233,6 +244,10 @@ def _table(
                 gap = f"{_behind(candidate, ranked[0], metric)} {mark}"
         scores = [wording.score(candidate.metrics.get(name, {})) for name in order]
         rate = [wording.number(candidate.evaluation.get("rows_per_second"))] if speed else []
+        cost = candidate.evaluation.get("cost") or {}
+        rate += [wording.memory(cost["weight_bytes"]) if cost else wording.DASH] if sized else []
+        late = cost.get("latency_ms") or {}
+        rate += [f"{wording.number(late.get('median'))} ms"] if timed else []
         rows.append([rank, candidate.name, *scores[:1], gap, *scores[1:], *rate])
     columns = [
         f"{wording.metric_name(m)} {'↓' if _better(candidates, m) == 'lower' else '↑'}"
@@ -240,6 +255,7 @@ def _table(
     ] or ["Score"]
     columns = ["Rank", "Model", columns[0], "Against the best", *columns[1:]]
     columns += ["Rows a second"] if speed else []
+    columns += (["Weights"] if sized else []) + (["One row takes"] if timed else [])
     for candidate in candidates:
         if candidate.error:
             row = [wording.DASH, candidate.name, f"failed: {candidate.error}"]

@@ -1,38 +1,28 @@
 """Which of two answers a judging model prefers, asked twice: once in either order.
 
-The judge is any endpoint that speaks OpenAI's chat completions. This module knows answers, votes
-and such endpoints. It does not know the models that answered.
+The judge is any endpoint that speaks OpenAI's chat completions. This module knows answers
+and votes. It does not know the models that answered.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tunewright.artifacts import write_json
 from tunewright.data.labelling import LineFile
-from tunewright.errors import ConfigError, DataError, WorkError
+from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate.answers import Progress
+from tunewright.evaluate.endpoint import Endpoint
 from tunewright.evaluate.people import MODEL, OTHER, TIE, VOTES, Answered, count_votes
 from tunewright.metrics import estimate
 
 JUDGE = "judge"
 """The name that its votes are kept under, as those of a person."""
 RESULT = "judge.json"
-KEY = "OPENAI_API_KEY"
-"""Environment variable that is sent as the key of the endpoint, where it is set."""
 _UNCLEAR = "unclear"
-_SECONDS = 120
-"""How long one reply may take."""
-_TOKENS = 1024
-"""Longest reply; models that reason aloud need some."""
 _MOST_UNCLEAR = 0.5
 """Above this share of replies without a choice a judge is refused, from ten replies on."""
 _ASK = (
@@ -41,71 +31,6 @@ _ASK = (
     "where answer 1 is better, 2 where answer 2 is better, 0 where neither is."
 )
 _CHOICE = re.compile(r"(?<![\w.])[012](?![\w.]*\w)")
-
-
-class Endpoint:
-    """A chat completions endpoint.
-
-    Args:
-        url: its base, such as `http://127.0.0.1:8000/v1`; `/chat/completions` is added.
-        model: which of its models judges.
-
-    Raises:
-        ConfigError: the address is none of http or https, or there is no name of a model.
-    """
-
-    def __init__(self, url: str, model: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ConfigError(
-                f"--judge {url!r} is not the address of an endpoint, such as http://HOST:PORT/v1."
-            )
-        if not model.strip():
-            raise ConfigError("--judge needs --judge-model, the name the endpoint knows it by.")
-        self.url = url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
-        self.model = model
-
-    def reply(self, asked: str) -> str:
-        """What the model replies, greedily.
-
-        Raises:
-            WorkError: the endpoint cannot be reached, refuses, or replies with something else.
-        """
-        content = {
-            "model": self.model,
-            "messages": [{"role": "system", "content": _ASK}, {"role": "user", "content": asked}],
-            "temperature": 0,
-            "max_tokens": _TOKENS,
-        }
-        headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY):
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(
-            self.url, json.dumps(content).encode("utf-8"), headers, method="POST"
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=_SECONDS) as response:
-                body = response.read()
-        except urllib.error.HTTPError as error:
-            said = error.read(300).decode("utf-8", "replace").strip()
-            hint = f" Is {KEY} set?" if error.code in (401, 403) else ""
-            raise WorkError(
-                f"The judge at {self.url} refuses with {error.code} {error.reason}: {said}{hint} "
-                "What was judged is kept; the same call goes on."
-            ) from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise WorkError(
-                f"The judge at {self.url} does not answer: {reason}. Check the address and that it "
-                "is up. What was judged is kept; the same call goes on."
-            ) from error
-        try:
-            return str(json.loads(body)["choices"][0]["message"]["content"] or "")
-        except (ValueError, LookupError, TypeError) as error:
-            raise WorkError(
-                f"The judge at {self.url} does not speak chat completions; it said "
-                f"{body[:200]!r}. An address that ends in /v1 is the usual one."
-            ) from error
 
 
 def choice(reply: str) -> int | None:
@@ -179,7 +104,7 @@ def ask_judge(
 def _winner(endpoint: Endpoint, row: Answered, sides: tuple[str, str]) -> str:
     first, second = (row.answer(side).strip() for side in sides)
     reply = endpoint.reply(
-        f"# Request\n\n{row.prompt}\n\n# Answer 1\n\n{first}\n\n# Answer 2\n\n{second}"
+        _ASK, f"# Request\n\n{row.prompt}\n\n# Answer 1\n\n{first}\n\n# Answer 2\n\n{second}"
     )
     place = choice(reply)
     return _UNCLEAR if place is None else TIE if place == 0 else sides[place - 1]

@@ -33,6 +33,7 @@ def add_paired_tests(evaluations: Sequence[Evaluation]) -> None:
         first.metric,
         first.references,
         {name: pair.predictions for name, (_, pair) in zip(names, alike, strict=True)},
+        groups=first.groups,
     )
     models = {name: e for name, (e, _) in zip(names, alike, strict=True)}
     for (one, other), found in tests.items():

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from tunewright.artifacts import Artifact, atomic_write, write_json
 from tunewright.config.task import Task
@@ -69,7 +69,7 @@ def make_answers(
     folder: Path,
     *,
     device: str = "auto",
-    batch_size: int = 8,
+    batch_size: int | None = None,
     max_new_tokens: int = 256,
     progress: Progress | None = None,
 ) -> list[Answered]:
@@ -81,7 +81,7 @@ def make_answers(
         dataset: rows of instructions or conversations.
         folder: where answers and votes are kept.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        batch_size: prompts in one batch.
+        batch_size: prompts in one batch. Default: as `generate` finds good.
         max_new_tokens: longest answer in tokens.
         progress: told how far the work is.
 
@@ -151,51 +151,68 @@ def make_answers(
     return found
 
 
+T = TypeVar("T")
+
+
 @dataclass
-class Ballot:
-    """The prompts one rater has still to judge; made by `open_ballot`.
+class Turns(Generic[T]):
+    """What one rater has still to judge, one after the other.
 
     Attributes:
         rater: who judges.
-        votes: the rater's file; each vote is on the disk before the next prompt is asked.
-        waiting: prompts to judge, the next one first.
-        total: prompts in all.
-        same: prompts that both models answer alike, which are not asked.
+        lines: the rater's file; each judgement is on the disk before the next is asked.
+        waiting: what is still to judge, the next one first.
+        total: how much there is in all.
     """
 
     rater: str
-    votes: LineFile
-    waiting: list[Answered]
+    lines: LineFile
+    waiting: list[T]
     total: int
-    same: int
-    _done: list[Answered] = field(default_factory=list)
+    _done: list[T] = field(default_factory=list)
 
     @property
-    def current(self) -> Answered | None:
-        """The prompt to judge, or None when all are judged."""
+    def current(self) -> T | None:
+        """What is to judge now, or None when all is judged."""
         return self.waiting[0] if self.waiting else None
 
-    def vote(self, place: int | None) -> None:
-        """Prefer the first answer (0) or the second (1) of the current prompt, or neither."""
-        row = self.waiting.pop(0)
-        shown = row.shown(self.rater)
-        choice = TIE if place is None else shown[place]
-        self.votes.append(
-            {"text": row.prompt, "label": choice, "item": row.item, "first": shown[0]}
-        )
-        self._done.append(row)
+    def judge(self, line: dict[str, Any]) -> None:
+        """Write what was said of the current one, and go on to the next."""
+        self.lines.append(line)
+        self._done.append(self.waiting.pop(0))
 
     def skip(self) -> None:
-        """Ask about the current prompt last."""
+        """Ask about the current one last."""
         self.waiting.append(self.waiting.pop(0))
 
     def undo(self) -> bool:
-        """Take back the last vote of this session; False where there is none."""
+        """Take back what was said last in this session; False where there is nothing."""
         if not self._done:
             return False
-        self.votes.drop_last()
+        self.lines.drop_last()
         self.waiting.insert(0, self._done.pop())
         return True
+
+
+class Ballot(Turns[Answered]):
+    """The prompts one rater has still to judge; made by `open_ballot`."""
+
+    def vote(self, place: int | None) -> None:
+        """Prefer the first answer (0) or the second (1) of the current prompt, or neither."""
+        row = self.waiting[0]
+        shown = row.shown(self.rater)
+        choice = TIE if place is None else shown[place]
+        self.judge({"text": row.prompt, "label": choice, "item": row.item, "first": shown[0]})
+
+
+def require_rater(rater: str) -> None:
+    """Refuse a rater's name that cannot be that of a file.
+
+    Raises:
+        ConfigError: says what a name may have.
+    """
+    if not re.fullmatch(r"[\w-][\w.-]*", rater):
+        raise ConfigError(f"--rater {rater!r} is not a name of letters, digits, dots and dashes.")
 
 
 @contextmanager
@@ -207,8 +224,7 @@ def open_ballot(folder: Path, rows: Sequence[Answered], rater: str) -> Iterator[
         DataError: both models answer every prompt alike.
         ArtifactError: the same rater judges in another process.
     """
-    if not re.fullmatch(r"[\w-][\w.-]*", rater):
-        raise ConfigError(f"--rater {rater!r} is not a name of letters, digits, dots and dashes.")
+    require_rater(rater)
     asked = [row for row in rows if row.model.strip() != row.other.strip()]
     if not asked:
         raise DataError(
@@ -219,7 +235,7 @@ def open_ballot(folder: Path, rows: Sequence[Answered], rater: str) -> Iterator[
         judged = {vote["item"] for vote in votes.lines}
         waiting = [row for row in asked if row.item not in judged]
         random.Random(rater).shuffle(waiting)
-        yield Ballot(rater, votes, waiting, len(asked), len(rows) - len(asked))
+        yield Ballot(rater, votes, waiting, len(asked))
 
 
 def read_votes(folder: Path) -> dict[str, dict[int, str]]:
@@ -269,8 +285,7 @@ def count_votes(
     wins, losses = (sum(d == side for d in decided.values()) for side in (MODEL, OTHER))
     p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     pairs = _preferences(rows, decided, by_item)
-    text = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
-    atomic_write(folder / PREFERENCES, text)
+    write_preferences(folder / PREFERENCES, pairs)
     found: dict[str, Any] = {
         "raters": {rater: len(said) for rater, said in votes.items()},
         "votes": dict(Counter(choice for _, choice in every)),
@@ -299,15 +314,25 @@ def _preferences(
 ) -> list[dict[str, Any]]:
     """Rows of preference data, from prompts that are decided."""
     return [
-        {
-            "prompt": row.prompt,
-            "chosen": row.answer(side),
-            "rejected": row.answer(OTHER if side == MODEL else MODEL),
-            "votes": len(by_item[row.item]),
-        }
+        preference(row, side, len(by_item[row.item]))
         for row in rows
         if (side := decided.get(row.item, TIE)) != TIE
     ]
+
+
+def preference(row: Answered, side: str, votes: int) -> dict[str, Any]:
+    """A row of preference data: the answer of `side` is chosen, by so many votes."""
+    return {
+        "prompt": row.prompt,
+        "chosen": row.answer(side),
+        "rejected": row.answer(OTHER if side == MODEL else MODEL),
+        "votes": votes,
+    }
+
+
+def write_preferences(path: Path, pairs: Sequence[Mapping[str, Any]]) -> None:
+    """Write preference data as JSON lines."""
+    atomic_write(path, "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))
 
 
 def _agreement(

@@ -21,9 +21,11 @@ from tunewright.evaluate.names import distinct_names
 from tunewright.evaluate.pages import themed_svg
 from tunewright.evaluate.report_tables import is_tags
 from tunewright.evaluate.score_charts import (
+    Costed,
     Score,
     confusion_matrix,
     reliability_curve,
+    score_against_cost,
     score_comparison,
 )
 from tunewright.evaluate.verdict import finite_metrics, primary_metric
@@ -141,6 +143,37 @@ def comparison_pictures(results: Sequence[Mapping[str, Any]]) -> dict[str, Pictu
             score_comparison(points, title, better),
         )
     return pictures
+
+
+def cost_picture(systems: Sequence[tuple[str, Mapping[str, Any]]], metric: str) -> Picture | None:
+    """The score of each model against its size and its speed; None with fewer than two models.
+
+    Args:
+        systems: name and evaluation of each.
+        metric: which score.
+    """
+    points = [
+        Costed(
+            name,
+            found["metrics"][metric]["value"],
+            found["cost"]["weight_bytes"] / 1e6,
+            1000 / found["rows_per_second"]
+            if not (late := found["cost"]["latency_ms"])
+            else late["median"],
+        )
+        for name, found in systems
+        if found.get("cost") and found["rows_per_second"] > 0 and metric in found["metrics"]
+    ]
+    if len(points) < 2:
+        return None
+    alone = all(found["cost"]["latency_ms"] for _, found in systems if found.get("cost"))
+    better = next(found for _, found in systems)["metrics"][metric].get("better", "higher")
+    name = wording.metric_name(metric)
+    return Picture(
+        "comparison-cost",
+        f"{name} of each model against the size of its weights and the time of a row",
+        score_against_cost(points, name, better, "alone" if alone else "in batches"),
+    )
 
 
 def comparison_plots(results: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:

@@ -102,14 +102,23 @@ def add_baselines(
         found.baselines[name] = {"metrics": work.estimates(names, other)}
         if name == FEW_SHOT:
             found.baselines[name]["examples"] = few_shot
-        _add_test(found, name, names[0], work.pair(names[0], answers), work.pair(names[0], other))
+        ours, theirs = work.pair(names[0], answers), work.pair(names[0], other)
+        _add_test(found, name, names[0], ours, theirs, work.groups)
 
 
-def _add_test(found: Evaluation, name: str, metric: str, ours: Any, theirs: Any) -> None:
+def _add_test(
+    found: Evaluation, name: str, metric: str, ours: Any, theirs: Any, groups: list[Any] | None
+) -> None:
     """Compare with a baseline row by row, where both were asked the same."""
     if paired(ours, theirs):
         found.comparison[name] = compare(
-            metric, ours[0], ours[1], theirs[1], name_a="this model", name_b=system_name(name)
+            metric,
+            ours[0],
+            ours[1],
+            theirs[1],
+            groups=groups,
+            name_a="this model",
+            name_b=system_name(name),
         ).to_dict()
 
 
@@ -123,7 +132,7 @@ def add_previous(
         "metrics": theirs.estimates(names, before),
     }
     ours, other = work.pair(names[0], answers), theirs.pair(names[0], before)
-    _add_test(found, PREVIOUS, names[0], ours, other)
+    _add_test(found, PREVIOUS, names[0], ours, other, work.groups)
     if PREVIOUS not in found.comparison:
         found.notes.append(
             f"{against} reads the rows in other tokens, so there is no paired test against it; "

@@ -6,26 +6,37 @@ Each is a heading, sentences and a table, which the HTML and the Markdown pages 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunewright.evaluate import wording
 from tunewright.evaluate.forgetting import said_change
+from tunewright.evaluate.marked_words import (
+    MarkedText,
+    marked_texts,
+    said_of_attribution,
+    words_table,
+)
 from tunewright.evaluate.previous import said_of_changes
 from tunewright.evaluate.report_tables import Table, shortened
 from tunewright.evaluate.robustness import said_change as said_of_probe
+from tunewright.evaluate.suspect_rows import said_of_suspects
 
 _STATUS = {"forgotten": "worse", "improved": "better", "none": "no detectable difference"}
 
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a report. `anchor` is unique among the blocks of one evaluation."""
+    """A part of a report. `anchor` is unique among the blocks of one evaluation.
+
+    `marked` is what a page that has colours shows in place of the table.
+    """
 
     anchor: str
     title: str
     said: list[str]
     table: Table | None
+    marked: list[MarkedText] = field(default_factory=list)
 
 
 def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
@@ -35,6 +46,9 @@ def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
         found.append(Block("tasks", "Tasks", [], task_table(by_task)))
     if slices := evaluation.get("slices"):
         found.append(Block("slices", "Slices", slices["verdict"], slice_table(slices)))
+    if (suspects := evaluation.get("suspects")) and suspects["count"]:
+        said = [said_of_suspects(suspects)]
+        found.append(Block("suspects", "Labels in doubt", said, suspects_table(suspects)))
     if changes := evaluation.get("changes"):
         said = [said_of_changes(changes)]
         found.append(Block("changes", "What changed", said, changes_table(changes)))
@@ -45,6 +59,12 @@ def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
         found.append(Block("robustness", "Robustness", said, robustness_table(robust)))
         if (flips := flips_table(robust)) is not None:
             found.append(Block("broken-by-changes", "Broken by a change", [], flips))
+    if words := evaluation.get("attribution"):
+        said = said_of_attribution(words)
+        texts = marked_texts(words)
+        found.append(
+            Block("words", "Which words moved the prediction", said, words_table(words), texts)
+        )
     if lost := evaluation.get("forgetting"):
         said = [*lost["verdict"][:1], *lost["notes"]]
         found.append(Block("forgetting", "Forgetting", said, forgetting_table(lost)))
@@ -81,6 +101,21 @@ def slice_table(found: Mapping[str, Any]) -> Table:
     score = f"{wording.metric_name(found['metric'])} {'↓' if found['better'] == 'lower' else '↑'}"
     columns = ["Slice by", "Value", "Rows", score, "On the rest", "p, corrected", ""]
     return Table(columns, rows, tuple(range(len(worse))))
+
+
+def suspects_table(found: Mapping[str, Any]) -> Table:
+    """Scored rows whose own label is probably wrong."""
+    rows = [
+        [
+            str(row["row"]),
+            shortened(row["text"]),
+            row["label"],
+            row["guess"],
+            f"{row['odds']:,.0f} times",
+        ]
+        for row in found["rows"]
+    ]
+    return Table(["Row", "Text", "Label", "The model finds", "Likelier"], rows)
 
 
 def changes_table(changes: Mapping[str, Any]) -> Table | None:

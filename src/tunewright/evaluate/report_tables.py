@@ -118,7 +118,7 @@ def class_table(evaluation: Mapping[str, Any]) -> Table | None:
         return None
     keys = [k for k in ("precision", "recall", "f1") if k in classes[0]]
     rows = [
-        [str(c["label"]), *(_bare(c[key]) for key in keys), wording.count(c.get("support"))]
+        [str(c["label"]), *(_of_class(c, key) for key in keys), wording.count(c.get("support"))]
         for c in classes
     ]
     names = ("Entity type", "Entities") if is_tags(evaluation) else ("Label", "Test rows")
@@ -130,8 +130,14 @@ def is_tags(found: Mapping[str, Any]) -> bool:
     return found.get("task") == Task.TOKEN_CLASSIFICATION
 
 
-def _bare(value: Any) -> str:
-    return wording.score(value) if isinstance(value, Mapping) else wording.number(value)
+def _of_class(found: Mapping[str, Any], key: str) -> str:
+    """A score of a class with its interval, where it has one."""
+    value = found[key]
+    if isinstance(value, Mapping):
+        return wording.score(value)
+    ends = (found.get("intervals") or {}).get(key)
+    low, high = ends or (None, None)
+    return wording.score({"value": value, "low": low, "high": high})
 
 
 def error_table(evaluation: Mapping[str, Any]) -> Table | None:

@@ -1,9 +1,10 @@
 """Does the model keep its answers when rows are written otherwise: slips, case, punctuation?
 
 Every probe changes what the user wrote and nothing else; the label or the reference stays, and the
-score is compared row by row with that of the clean rows. Negation is another matter: it may well
-change the right answer, so there no score is taken, only how often the answer moves. This module
-knows models that answer. It does not know training.
+score is compared row by row with that of the clean rows. Of questions, and of texts to find others
+by, only what is asked changes. Negation is another matter: it may well change the right answer, so
+there no score is taken, only how often the answer moves. This module knows models that answer. It
+does not know training.
 """
 
 from __future__ import annotations
@@ -11,25 +12,31 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from tunewright.config.task import Task
 from tunewright.data.augment import NEGATIONS, change_text, is_protected, with_changed_text
+from tunewright.data.records import Record
 from tunewright.errors import ConfigError
 from tunewright.evaluate import wording
-from tunewright.evaluate.answers import Answers, Work
+from tunewright.evaluate.answers import Answers, Work, row_counter
 from tunewright.evaluate.previous import expected_answers, listed, paired, right_rows, said_answers
-from tunewright.evaluate.reworded import reworded
+from tunewright.evaluate.reworded import reworded, rows_of
 from tunewright.evaluate.worst_errors import asked
 from tunewright.metrics import compare, correct, estimate, get_metric
 from tunewright.models.load import Finished
+from tunewright.models.paraphrase import rewriter
 
 SLIPS = 0.2
 """Share of the words of four letters or more that get a typing slip."""
 NEGATION = "negation"
 _SIGNIFICANT = 0.05
 _SHOWN = 5
+_AT_ONCE = 32
+"""Texts that are rewritten between two looks at the clock."""
 _TEXT = 300
 """Characters of a text that are kept."""
 _MARKS = re.compile(r"[^\w\s'\u2019]+")
@@ -44,8 +51,6 @@ _WHOLE = {"ca": "can", "wo": "will", "sha": "shall", "ai": "is"}
 _UNCHANGEABLE = {
     Task.TEXT: "ask nothing",
     Task.TOKEN_CLASSIFICATION: "have a tag for each word as it is written",
-    Task.QUESTION_ANSWERING: "are answered in the words of their text",
-    Task.EMBEDDING: "are two texts, of which neither is asked",
 }
 """Why no other words can be taken."""
 
@@ -100,6 +105,9 @@ PROBES: dict[str, Change] = {
     "no punctuation": without_punctuation,
 }
 """Changes after which the same answer is right."""
+PARAPHRASES = "paraphrases"
+_ASKED_FIRST = (Task.QUESTION_ANSWERING, Task.EMBEDDING)
+"""Tasks whose rows ask with their first text of the second one, which stays as it is."""
 
 
 def require_changeable(task: Task) -> None:
@@ -111,12 +119,17 @@ def require_changeable(task: Task) -> None:
     if (why := _UNCHANGEABLE.get(task)) is not None:
         raise ConfigError(
             f"--robustness changes what a row asks; rows of task {task.value!r} {why}. It is there "
-            "for labels, numbers and instructions."
+            "for labels, numbers, instructions, questions and pairs."
         )
 
 
 def measure_robustness(
-    finished: Finished, work: Work, names: Sequence[str], answers: Answers, seed: int = 0
+    finished: Finished,
+    work: Work,
+    names: Sequence[str],
+    answers: Answers,
+    paraphraser: str | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Score the model on changed rows, beside the clean ones.
 
@@ -125,35 +138,43 @@ def measure_robustness(
         work: the rows.
         names: metrics; the first one is measured.
         answers: of the model to the clean rows.
+        paraphraser: a model that says the rows in other words, for one more probe.
         seed: of the slips.
 
     Returns:
         `metric`, `better`, `clean` (its score), `probes` (by name `rows` that changed, `score`,
         `comparison` of changed less clean with p corrected for the number of probes, `status`,
         `broken` and `fixed` rows where rows are right or wrong, `examples` of broken ones),
-        `negation` (of labels: `rows`, the share of `moved` answers, `examples`), `status`,
-        `verdict` and `notes`.
+        `negation` (of labels, questions and texts to find: `rows`, the share of `moved` answers,
+        `examples`), `paraphraser`, `status`, `verdict` and `notes`.
     """
     require_changeable(work.dataset.task)
     metric = get_metric(names[0])
     clean = work.pair(metric.name, answers)
     notes: list[str] = []
     found: dict[str, dict[str, Any]] = {}
-    for name, change in PROBES.items():
+    probes = dict(PROBES)
+    if paraphraser is not None:
+        probes[PARAPHRASES], failed = _paraphrases(work, paraphraser)
+        notes += failed
+    for name, change in probes.items():
         changed, there = _ask(finished, work, names, change, f"Probe: {name}", seed)
         rows = _differing(work, changed)
         pair = work.pair(metric.name, there)
         if not rows:
             notes.append(f"{wording.capitalised(name)}: no row is written otherwise then.")
             continue
+        clean, pair = _of_the_same(clean, pair, metric.needs)
         if not paired(clean, pair):
-            notes.append(f"{wording.capitalised(name)}: not the same tokens are scored; left out.")
+            notes.append(f"{wording.capitalised(name)}: not the same is scored then; left out.")
             continue
         assert clean is not None and pair is not None
         found[name] = {
             "rows": len(rows),
-            "score": estimate(metric, *pair).to_dict(),
-            "comparison": compare(metric, clean[0], pair[1], clean[1]).to_dict(),
+            "score": estimate(metric, *pair, groups=work.groups).to_dict(),
+            "comparison": compare(
+                metric, clean[0], pair[1], clean[1], groups=work.groups
+            ).to_dict(),
         } | _flips(work, changed, answers, there, names)
     for probe, p in zip(
         found.values(), correct([f["comparison"]["p"] for f in found.values()]), strict=True
@@ -161,15 +182,16 @@ def measure_robustness(
         probe["comparison"]["p"] = p
         probe["status"] = _status(probe["comparison"]["difference"], p, metric.better)
     negation = None
-    if work.dataset.task in (Task.CLASSIFICATION, Task.MULTILABEL):
+    if _has_answers_that_move(work, answers):
         negation = _negation_probe(finished, work, names, answers, seed)
     assert clean is not None
     result: dict[str, Any] = {
         "metric": metric.name,
         "better": metric.better,
-        "clean": estimate(metric, *clean).to_dict(),
+        "clean": estimate(metric, *clean, groups=work.groups).to_dict(),
         "probes": found,
         "negation": negation,
+        "paraphraser": paraphraser,
         "status": "worse" if any(f["status"] == "worse" for f in found.values()) else "none",
         "notes": notes,
     }
@@ -179,22 +201,83 @@ def measure_robustness(
 def _ask(
     finished: Finished, work: Work, names: Sequence[str], change: Change, what: str, seed: int
 ) -> tuple[Work, Answers]:
+    task = work.dataset.task
     records = []
     for position, record in enumerate(work.dataset):
-        noise = random.Random(f"{seed}:{position}")
+        # Equal texts to search by stay equal, or another text would become the right one.
+        noise = random.Random(f"{seed}:{record.text if task is Task.EMBEDDING else position}")
 
         def written(text: str, noise: random.Random = noise) -> str:
             return change(text, noise)
 
-        records.append(with_changed_text(record, written))
+        records.append(_changed(record, written, task, one_text=change is negated))
     changed, _ = reworded(work, records, finished.facts.max_length)
     return changed, changed.answers(finished, names[:1], what)
 
 
+def _changed(
+    record: Record, change: Callable[[str], str], task: Task, one_text: bool = False
+) -> Record:
+    """The record with what is asked changed; of a pair the first text alone where the second is
+    searched, or where changing both would cancel out."""
+    if record.text_pair is not None and (one_text or task in _ASKED_FIRST):
+        return replace(record, text=change(record.text))
+    return with_changed_text(record, change)
+
+
+def _paraphrases(work: Work, model: str) -> tuple[Change, list[str]]:
+    """Every text in the words of a model, and what it could not say otherwise."""
+    texts: dict[str, None] = {}
+
+    def collect(text: str) -> str:
+        texts[text] = None
+        return text
+
+    for record in work.dataset:
+        _changed(record, collect, work.dataset.task)
+    ask, said = rewriter(model, device=work.device), dict[str, str]()
+    step = row_counter(work.progress, f"In the words of {model}", len(texts))
+    every = sorted(filter(str.strip, texts), key=len)
+    for first in range(0, len(every), _AT_ONCE):
+        some = every[first : first + _AT_ONCE]
+        for text, other in zip(some, ask(some, 0), strict=True):
+            if other is not None and other.strip():
+                said[text] = other.strip()
+        if step is not None:
+            step(len(some))
+    notes = [
+        f"Paraphrases are by {model} and may say something else than the row; look at those that "
+        "are shown."
+    ]
+    if left := len(every) - len(said):
+        notes.append(f"{left:,} of {len(every):,} texts got no paraphrase with an end; they stay.")
+    return lambda text, noise: said.get(text, text), notes
+
+
+def _has_answers_that_move(work: Work, answers: Answers) -> bool:
+    """Whether an answer is one thing or another: a label, a span, the text that is found."""
+    task = work.dataset.task
+    finds = answers.pairs is not None and any(r.label is None for r in work.records)
+    return finds or task in (Task.CLASSIFICATION, Task.MULTILABEL, Task.QUESTION_ANSWERING)
+
+
 def _differing(work: Work, changed: Work) -> list[int]:
-    """Places of the examples whose tokens are others than before."""
+    """Places of the examples (of questions, of the rows) whose tokens are others than before."""
+    if work.dataset.task is Task.QUESTION_ANSWERING:
+        before, now = rows_of(work), rows_of(changed)
+        ids = [[[e.input_ids for e in every[row]] for row in work.rows] for every in (before, now)]
+        return [i for i, (one, other) in enumerate(zip(*ids, strict=True)) if one != other]
     pairs = enumerate(zip(work.examples, changed.examples, strict=True))
     return [i for i, (one, other) in pairs if one.input_ids != other.input_ids]
+
+
+def _of_the_same(clean: Any, pair: Any, needs: str) -> tuple[Any, Any]:
+    """References and predictions of both. Among how many texts one was looked for may differ by
+    the few that other words make equal; what is compared is its rank."""
+    if needs != "ranks" or clean is None or pair is None:
+        return clean, pair
+    candidates = np.maximum(clean[0], pair[0])
+    return (candidates, clean[1]), (candidates, pair[1])
 
 
 def _flips(
@@ -239,7 +322,8 @@ def _negation_probe(
     rows = _differing(work, changed)
     if not rows:
         return None
-    moved = [answers.predictions[i] != there.predictions[i] for i in rows]
+    before, now = (said_answers(work, found) for found in (answers, there))
+    moved = [before[i] != now[i] for i in rows]
     share = estimate("accuracy", [True] * len(rows), moved)
     kept = [i for i, other in zip(rows, moved, strict=True) if not other]
     return {

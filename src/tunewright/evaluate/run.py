@@ -22,6 +22,8 @@ from tunewright.data.render import Renderer
 from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate.answer_rows import answer_errors, answer_line, said_of_windows
 from tunewright.evaluate.answers import Answers, Progress, Work
+from tunewright.evaluate.attributed import attribute_rows, require_attributable
+from tunewright.evaluate.cost import measure_cost, require_latency
 from tunewright.evaluate.entity_rows import (
     entity_errors,
     entity_line,
@@ -36,6 +38,7 @@ from tunewright.evaluate.prompted import check_few_shot
 from tunewright.evaluate.references import add_baselines, add_previous
 from tunewright.evaluate.robustness import measure_robustness, require_changeable
 from tunewright.evaluate.slices import find_slices, slice_metric
+from tunewright.evaluate.suspect_rows import suspect_rows
 from tunewright.evaluate.task_scores import scores_by_task
 from tunewright.evaluate.worst_errors import WORST, worst_errors
 from tunewright.metrics import get_metric, metrics_for
@@ -43,6 +46,8 @@ from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per
 from tunewright.models.few_bits import quantize_for_scores
 from tunewright.models.input_settings import InputSettings
 from tunewright.models.load import limit_threads, load_finished
+from tunewright.models.memory import reset_peak_memory
+from tunewright.models.paraphrase import require_writer
 from tunewright.models.token_similarity import ENCODER
 
 EVALUATION = "evaluation.json"
@@ -52,11 +57,12 @@ PREDICTIONS = "predictions.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a metric takes: references and predictions, row by row."""
+    """What a metric takes: references and predictions by row, and which rows share a source."""
 
     metric: str
     references: Any
     predictions: Any
+    groups: Any = None
 
 
 @dataclass(slots=True)
@@ -73,6 +79,9 @@ class Evaluation:
         changes: rows fixed and broken since an earlier model.
         forgetting: probes before and after tuning; see `measure_forgetting`.
         robustness: scores of rows that are written otherwise; see `measure_robustness`.
+        suspects: rows whose own label is probably wrong; see `suspect_rows`.
+        cost: size, memory and time of the model; see `measure_cost`.
+        attribution: which words moved the prediction of some rows; see `attribute_rows`.
         pair: references and predictions of the first metric, for tests against other models.
     """
 
@@ -92,6 +101,9 @@ class Evaluation:
     changes: dict[str, Any] | None = None
     forgetting: dict[str, Any] | None = None
     robustness: dict[str, Any] | None = None
+    attribution: dict[str, Any] | None = None
+    suspects: dict[str, Any] | None = None
+    cost: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     rows_per_second: float = 0.0
@@ -115,6 +127,10 @@ def evaluate(
     against: str | None = None,
     probes: Probes | None = None,
     robustness: bool = False,
+    paraphraser: str | None = None,
+    latency: int = 0,
+    attribute: int = 0,
+    attribute_to_rows: Sequence[int] = (),
     passes: Passes | None = None,
     notes: Sequence[str] = (),
     batch_size: int | None = None,
@@ -143,9 +159,15 @@ def evaluate(
         probes: rows that show what tuning cost (`load_probes`). Default: that is not measured.
         robustness: also score the rows with typing slips, in other case, without punctuation, and
             count the answers that a negation moves.
+        paraphraser: a model that writes, which says the rows in other words: one more probe of
+            robustness, and asks for the others too.
+        latency: so many rows are also answered one by one, and timed.
+        attribute: say of so many of the worst errors which words moved the prediction.
+        attribute_to_rows: the same of these rows, by their number.
         passes: says of a row and the answer to it whether it passes; `pass_rate` then comes first.
         notes: what a reader must know about the rows; kept with the result.
-        batch_size: rows in one pass. Default: 64, or 8 for generative tasks.
+        batch_size: rows in one pass. Default: 64, or 8 for generative tasks, of which 32
+            answers are written at once.
         max_length: longest row in tokens. Default: what the model was trained with.
         max_new_tokens: longest generated answer in tokens.
         encoder: what `bertscore` compares texts by; a folder, catalogue name or hub id. Default:
@@ -173,12 +195,19 @@ def evaluate(
         )
     if encoder is not None and BERTSCORE not in names:
         raise ConfigError("--encoder is what bertscore compares texts by: --metric bertscore.")
-    if robustness:
+    if robustness or paraphraser:
         require_changeable(dataset.task)
+    if paraphraser:
+        require_writer(paraphraser)
+    if latency:
+        require_latency(dataset.task)
+    if attribute or attribute_to_rows:
+        require_attributable(dataset.task)
     if few_shot and not with_baselines:
         raise ConfigError("--few-shot measures one more baseline; leave out --no-baselines.")
     if len(dataset) == 0:
         raise DataError("There is no row to evaluate on. Check the source and its splits.")
+    reset_peak_memory()
     finished = load_finished(model, dataset.task, device=device, max_length=max_length)
     if quantized is not None:
         notes = [*notes, quantize_for_scores(finished.model, quantized, quantized_group_size)]
@@ -196,10 +225,16 @@ def evaluate(
     examples, cut = _rendered(renderer, dataset)
     work = Work(
         dataset, examples, renderer, size, max_new_tokens, progress, passes,
-        encoder or ENCODER, device,
+        encoder or ENCODER, device, batch_size,
     )  # fmt: skip
     if BERTSCORE in names:
         notes = [*notes, f"bertscore: tokens compared by {work.encoder}, not rescaled."]
+    if (groups := work.groups) is not None:
+        notes = [
+            *notes,
+            f"Intervals and paired tests are over the {len(set(groups)):,} groups of column "
+            f"'group', not over {len(groups):,} rows; those of slices are over rows.",
+        ]
     answer_began = time.monotonic()
     answers = work.answers(finished, names, "Scoring the model")
     answer_seconds = time.monotonic() - answer_began
@@ -213,7 +248,8 @@ def evaluate(
     )
     found.by_task = scores_by_task(work, names, answers)
     if (pair := work.pair(names[0], answers)) is not None:
-        found.pair = Pair(names[0], *pair)
+        found.pair = Pair(names[0], *pair, work.groups)
+    found.cost = measure_cost(finished, work, latency)  # before other models need memory
     if against is not None:
         add_previous(found, work, names, answers, against, device)
     if with_baselines:
@@ -227,8 +263,12 @@ def evaluate(
         found.forgetting = measure_forgetting(
             finished, model, probes, device=device, batch_size=size, progress=progress
         )
-    if robustness:
-        found.robustness = measure_robustness(finished, work, names, answers)
+    if robustness or paraphraser:
+        found.robustness = measure_robustness(finished, work, names, answers, paraphraser)
+    if attribute or attribute_to_rows:
+        found.attribution = attribute_rows(
+            finished, work, answers, attribute, attribute_to_rows, progress
+        )
     found.rows_per_second = round(len(examples) / max(1e-9, answer_seconds), 2)
     found.seconds = round(time.monotonic() - began, 2)
     if output_dir is not None:
@@ -309,6 +349,7 @@ def _add_errors(found: Evaluation, work: Work, answers: Answers, train: Dataset 
         found.confusion = {"labels": list(answers.classes), "matrix": np.asarray(matrix).tolist()}
         found.per_class = per_class_scores(labels, list(answers.predictions), list(answers.classes))
         index = {name: i for i, name in enumerate(answers.classes)}
+        found.suspects = suspect_rows(work.records, answers)
         found.calibration = calibration_bins(
             [index[label] for label in labels], answers.probabilities
         )

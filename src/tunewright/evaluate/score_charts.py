@@ -30,6 +30,8 @@ from tunewright.evaluate.wording import number
 
 _MOST_MATRIX_LABELS = 20
 _MOST_NUMBERED_LABELS = 12
+_WIDE = 8
+"""Costs that differ more than this are drawn on a scale of powers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,72 @@ def score_comparison(scores: Sequence[Score], metric: str, better: str = "higher
     axes.margins(x=0.08)
     axes.set_xlabel(f"{metric}, {better} is better; bars are 95 % intervals")
     axes.set_title(f"{metric[:1].upper()}{metric[1:]} on the test set")
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class Costed:
+    """A model's score, the megabytes of its weights, and the milliseconds of a row."""
+
+    name: str
+    value: float
+    megabytes: float
+    milliseconds: float
+
+
+def pareto_front(costs: Sequence[float], values: Sequence[float], better: str) -> list[int]:
+    """Places of the points that no other point beats or equals in both, the cheapest first."""
+    sign = 1 if better == "higher" else -1
+    order = sorted(range(len(costs)), key=lambda i: (costs[i], -sign * values[i]))
+    front: list[int] = []
+    for i in order:
+        if not front or sign * values[i] > sign * values[front[-1]]:
+            front.append(i)
+    return front
+
+
+@styled
+def score_against_cost(
+    points: Sequence[Costed], metric: str, better: str = "higher", rows: str = "alone"
+) -> Figure:
+    """Scores by size and by time, with a line through the models that none beats in both.
+
+    Args:
+        points: two or more.
+        metric: name of the metric, for the axis.
+        better: `higher` or `lower`.
+        rows: how the time of a row was taken, `alone` or `in batches`.
+    """
+    figure = Figure(figsize=(5.2, 5.4))
+    panels = figure.subplots(2, 1)
+    sides = (
+        ("size of the weights, MB", [p.megabytes for p in points]),
+        (f"time of a row {rows}, ms", [p.milliseconds for p in points]),
+    )
+    values = [p.value for p in points]
+    for axes, (what, costs) in zip(panels, sides, strict=True):
+        front = pareto_front(costs, values, better)
+        axes.plot(
+            [costs[i] for i in front], [values[i] for i in front], color=ACCENT, alpha=0.5,
+            linewidth=1.5, label="none is better in both",
+        )  # fmt: skip
+        for i, point in enumerate(points):
+            color = ACCENT if i in front else MUTED
+            axes.plot([costs[i]], [values[i]], "o" if i in front else "s", color=color)
+            axes.annotate(
+                short_name(point.name, 24), (costs[i], values[i]), xytext=(6, 6),
+                textcoords="offset points", fontsize=8.5, color=color,
+            )  # fmt: skip
+        if max(costs) > _WIDE * min(costs):
+            axes.set_xscale("log")
+        else:
+            axes.set_xlim(0, 1.25 * max(costs))
+        axes.margins(x=0.3, y=0.2)
+        axes.set_xlabel(what)
+        axes.set_ylabel(f"{metric}, {better} is better")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    panels[0].set_title(f"{metric[:1].upper()}{metric[1:]} against cost")
+    panels[0].legend(loc="best")
     return figure
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Record
 from tunewright.evaluate.answers import Answers
+from tunewright.evaluate.previous import listed
 
 WORST = 10
 """Errors shown."""
@@ -40,23 +41,17 @@ def worst_errors(
             two training rows by TF-IDF cosine of their words, with `row`, `text`, `label` (or
             `answer`) and `similarity`.
     """
+    worst = worst_places(records, answers, task)[:WORST]
     if task.is_generative:
-        mean = answers.losses / np.maximum(1, answers.tokens)
-        worst = np.argsort(-mean, kind="stable")[:WORST].tolist()
+        mean = _mean_losses(answers)
         found = [_generative_error(records[i], float(mean[i]), answers, i) for i in worst]
     elif task is Task.REGRESSION:
-        expected = np.asarray([float(str(r.label)) for r in records])
-        gaps = np.abs(np.asarray(answers.predictions) - expected)
-        worst = np.argsort(-gaps, kind="stable")[:WORST].tolist()
+        gaps = _distances(records, answers)
         found = [
             _error(records[i], answers.predictions[i]) | {"distance": float(gaps[i])} for i in worst
         ]
     else:
         confidence = np.asarray(answers.probabilities).max(axis=1)
-        wrong = [
-            i for i, r in enumerate(records) if _as_set(r.label) != _as_set(answers.predictions[i])
-        ]
-        worst = sorted(wrong, key=lambda i: -confidence[i])[:WORST]
         found = [
             _error(records[i], answers.predictions[i]) | {"confidence": float(confidence[i])}
             for i in worst
@@ -66,6 +61,28 @@ def worst_errors(
         for error, rows in zip(found, near, strict=True):
             error["nearest"] = rows
     return found
+
+
+def worst_places(records: Sequence[Record], answers: Answers, task: Task) -> list[int]:
+    """Places of the rows, the worst first; of labels those of the wrong rows alone."""
+    if task.is_generative:
+        return list(np.argsort(-_mean_losses(answers), kind="stable").tolist())
+    if task is Task.REGRESSION:
+        return list(np.argsort(-_distances(records, answers), kind="stable").tolist())
+    confidence = np.asarray(answers.probabilities).max(axis=1)
+    wrong = [
+        i for i, r in enumerate(records) if _as_set(r.label) != _as_set(answers.predictions[i])
+    ]
+    return sorted(wrong, key=lambda i: -confidence[i])
+
+
+def _mean_losses(answers: Answers) -> Any:
+    return answers.losses / np.maximum(1, answers.tokens)
+
+
+def _distances(records: Sequence[Record], answers: Answers) -> Any:
+    expected = np.asarray([float(str(r.label)) for r in records])
+    return np.abs(np.asarray(answers.predictions) - expected)
 
 
 def nearest_rows(texts: Sequence[str], train: Dataset) -> list[list[dict[str, Any]]]:
@@ -102,7 +119,7 @@ def _training_row(record: Record, likeness: float) -> dict[str, Any]:
     if record.messages:
         said["answer"] = record.messages[-1].content[:_SHOWN]
     elif record.label is not None:
-        said["label"] = _listed(record.label)
+        said["label"] = listed(record.label)
     return said | {"similarity": round(likeness, 3)}
 
 
@@ -110,16 +127,12 @@ def _as_set(label: Any) -> set[str]:
     return set(label) if isinstance(label, tuple) else {str(label)}
 
 
-def _listed(label: Any) -> Any:
-    return list(label) if isinstance(label, tuple) else label
-
-
 def _error(record: Record, predicted: Any) -> dict[str, Any]:
     return {
         "row": record.row,
         "text": record.plain_text,
-        "expected": _listed(record.label),
-        "predicted": _listed(predicted),
+        "expected": listed(record.label),
+        "predicted": listed(predicted),
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Literal
 
 from tunewright.errors import DataError
 
@@ -32,28 +33,47 @@ def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
     return math.nan if chance == 1 else (seen - chance) / (1 - chance)
 
 
-def krippendorff_alpha(items: Sequence[Mapping[str, Hashable]]) -> float:
-    """Agreement of any number of raters who need not judge every item, for nominal values.
+Level = Literal["nominal", "ordinal", "interval"]
+"""What values are: names, an order, or numbers whose distances mean something."""
 
-    Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), section C: one minus
+
+def krippendorff_alpha(items: Sequence[Mapping[str, Any]], level: Level = "nominal") -> float:
+    """Agreement of any number of raters who need not judge every item.
+
+    Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), sections C and D: one minus
     observed over expected disagreement, from the matrix of coincidences.
 
     Args:
         items: what each rater said, by rater; items that fewer than two judged do not count.
+        level: what the values are. It decides how much two of them disagree: all or nothing, by the
+            values that lie between them, or by their distance squared.
 
     Returns:
         alpha: 1 is perfect, 0 is chance, below 0 is worse. NaN where no item was judged twice or
         every judgement is the same.
     """
-    totals: Counter[Hashable] = Counter()
-    differing = 0.0
-    for item in items:
-        counts = Counter(item.values())
-        m = sum(counts.values())
-        if m < 2:
-            continue
-        totals += counts
-        differing += sum(count * (m - count) for count in counts.values()) / (m - 1)
-    n = sum(totals.values())
-    expected = sum(count * (n - count) for count in totals.values())
-    return math.nan if expected == 0 else 1 - (n - 1) * differing / expected
+    judged = [Counter(item.values()) for item in items if len(item) > 1]
+    totals: Counter[Any] = sum(judged, Counter())
+    apart = _disagreement(totals, level)
+
+    def differing(counts: Counter[Any]) -> float:
+        return sum(counts[a] * counts[b] * apart(a, b) for a in counts for b in counts)
+
+    observed = sum(differing(counts) / (counts.total() - 1) for counts in judged)
+    expected = differing(totals)
+    return math.nan if expected == 0 else 1 - (totals.total() - 1) * observed / expected
+
+
+def _disagreement(totals: Counter[Any], level: Level) -> Callable[[Any, Any], float]:
+    """How much two values disagree, given how often each occurs."""
+    if level == "nominal":
+        return lambda a, b: float(a != b)
+    if level == "interval":
+        return lambda a, b: float((a - b) ** 2)
+
+    def ordinal(a: Any, b: Any) -> float:
+        low, high = min(a, b), max(a, b)
+        between = sum(count for value, count in totals.items() if low <= value <= high)
+        return float((between - (totals[low] + totals[high]) / 2) ** 2)
+
+    return ordinal

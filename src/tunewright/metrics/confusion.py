@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunewright.errors import DataError
+from tunewright.metrics.intervals import wilson
 from tunewright.metrics.labels import label_ids
 from tunewright.metrics.probabilities import ECE_BINS, class_probabilities, confidence_bins, ece
 from tunewright.metrics.sufficient import ratio
@@ -50,7 +51,9 @@ def per_class_scores(
 
     Returns:
         For each class `label`, `precision`, `recall`, `f1` (0 to 1) and `support`, the rows
-        whose reference it is. A share of nothing is 0, as in scikit-learn.
+        whose reference it is. A share of nothing is 0, as in scikit-learn. `intervals` has low and
+        high of the three at 95 %: Wilson's, of F1 by way of the share of right rows among those
+        that are or are said to be of the class, of which it is a function; None of no row.
     """
     matrix = confusion_matrix(references, predictions, classes)
     order = label_ids(references, predictions)[2] if classes is None else list(classes)
@@ -65,9 +68,24 @@ def per_class_scores(
             "recall": float(recall[i]),
             "f1": float(f1[i]),
             "support": int(support[i]),
+            "intervals": {
+                "precision": _wilson(hit[i], predicted[i]),
+                "recall": _wilson(hit[i], support[i]),
+                "f1": _f1_interval(hit[i], support[i] + predicted[i] - hit[i]),
+            },
         }
         for i, label in enumerate(order)
     ]
+
+
+def _wilson(hits: float, rows: float) -> list[float] | None:
+    return list(wilson(hits, int(rows))) if rows else None
+
+
+def _f1_interval(hits: float, rows: float) -> list[float] | None:
+    """F1 = 2 J / (1 + J), which rises with J, the share of hits among rows of either side."""
+    ends = _wilson(hits, rows)
+    return None if ends is None else [2 * share / (1 + share) for share in ends]
 
 
 def calibration_bins(references: Any, probabilities: Any, bins: int = ECE_BINS) -> dict[str, Any]:

@@ -225,7 +225,12 @@ def compare(
 
 
 def compare_each(
-    metric: str | Metric, references: Any, predictions: Mapping[str, Any], *, seed: int = 0
+    metric: str | Metric,
+    references: Any,
+    predictions: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    groups: Groups | None = None,
 ) -> dict[tuple[str, str], Comparison]:
     """Test every pair of several models, with p-values corrected for the number of tests.
 
@@ -234,6 +239,7 @@ def compare_each(
         references: [n] in the shape that the metric needs.
         predictions: [n] of each model by its name, of the same rows in the same order.
         seed: of the resamples.
+        groups: [n] source of each row where rows share one.
 
     Returns:
         A comparison for each pair of names, the earlier name first. Intervals are those of one
@@ -247,7 +253,8 @@ def compare_each(
         chosen = get_metric("log_perplexity")
     pairs = list(itertools.combinations(predictions, 2))
     found = [
-        compare(chosen, references, predictions[a], predictions[b], seed=seed) for a, b in pairs
+        compare(chosen, references, predictions[a], predictions[b], seed=seed, groups=groups)
+        for a, b in pairs
     ]
     corrected = [
         replace(one, p=p) for one, p in zip(found, correct([one.p for one in found]), strict=True)

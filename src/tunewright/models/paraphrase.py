@@ -63,17 +63,10 @@ def paraphrase(
     asked = tuple(instructions) or (INSTRUCTION,)
     if not all(instruction.strip() for instruction in asked):
         raise ConfigError("--instruction is blank. Say what the model is to do with each text.")
-
-    if inspect_model(model_folder(model)).kind == "encoder":
-        raise ModelError(
-            f"{model} reads texts and cannot write any. Give a model that writes, such as "
-            "smollm2-135m-instruct."
-        )
+    require_writer(model)
 
     def load() -> Ask:
-        limit_threads()
-        finished = load_finished(model, Task.INSTRUCTION, device=device)
-        return lambda texts, copy: _chain(finished, asked, texts, copy, seed, batch_size)
+        return rewriter(model, asked, seed=seed, batch_size=batch_size, device=device)
 
     return rewrite(
         train,
@@ -84,6 +77,33 @@ def paraphrase(
         at_once=4 * batch_size,
         progress=progress,
     )
+
+
+def require_writer(model: str) -> None:
+    """Refuse a model that cannot write.
+
+    Raises:
+        ModelError: there is no such model, or it is an encoder.
+    """
+    if inspect_model(model_folder(model)).kind == "encoder":
+        raise ModelError(
+            f"{model} reads texts and cannot write any. Give a model that writes, such as "
+            "smollm2-135m-instruct."
+        )
+
+
+def rewriter(
+    model: str,
+    instructions: Sequence[str] = (INSTRUCTION,),
+    *,
+    seed: int = 0,
+    batch_size: int = 8,
+    device: str = "auto",
+) -> Ask:
+    """Load a model that says texts in other words; the arguments are those of `paraphrase`."""
+    limit_threads()
+    finished = load_finished(model, Task.INSTRUCTION, device=device)
+    return lambda texts, copy: _chain(finished, instructions, texts, copy, seed, batch_size)
 
 
 def _chain(
