@@ -116,11 +116,15 @@ class Bench:
 
         return install
 
+    def write(self, name: str, folder: Path) -> None:
+        """Write the recipe of a case into `folder`."""
+        write_recipe(CASES[name], self.folder, folder, **({"max_steps": 6} if self.quick else {}))
+
     def whole(self, name: str) -> Whole:
         """The undisturbed run of a case."""
         if name not in self._whole:
             folder, counter = self.folder / f"whole-{name}", self.folder / f"changes-{name}"
-            write_recipe(CASES[name], self.folder, folder)
+            self.write(name, folder)
             ended = forked(TRAIN, folder, self.plan(name, counted_changes(folder, counter)))
             if ended.code:
                 raise SystemExit(f"{name} does not run:\n{(folder / 'log').read_text()[-3000:]}")
@@ -131,7 +135,7 @@ class Bench:
         """Seconds of a run in a process of its own, from its first manifest on."""
         if self.process_seconds is None:
             folder = self.folder / "timed"
-            write_recipe(CASES[name], self.folder, folder)
+            self.write(name, folder)
             there: list[float] = []
             written = at_work(folder)
 
@@ -166,7 +170,7 @@ def kill(bench: Bench, seed: int) -> Killed:
     kills = 1
     while kills < (1 if bench.quick else MAX_KILLS) and noise.random() < 0.5:
         kills += 1
-    write_recipe(CASES[name], bench.folder, folder)
+    bench.write(name, folder)
     ended = Ended(-9, 0.0)
     while ended.code:
         # Where there is no manifest, nothing was begun, and there is nothing to resume.
@@ -196,7 +200,7 @@ def kill(bench: Bench, seed: int) -> Killed:
             return found
         elif not found.stages:  # it was faster than its killer
             shutil.rmtree(folder)
-            write_recipe(CASES[name], bench.folder, folder)
+            bench.write(name, folder)
             ended = Ended(-9, 0.0)
     found.wrong += differences(folder, whole.folder)
     return found

@@ -241,7 +241,7 @@ class Faults:
             fault.where = f"{name} before change {number}, {left} bytes left" + (
                 "" if real else ", not a real disk"
             )
-            write_recipe(CASES[name], self.bench.folder, folder)
+            self.bench.write(name, folder)
             full = filled(folder, number, left) if real else refused(folder, number)
             code = forked(TRAIN, folder, self.bench.plan(name, full)).code
             (folder / "filler").unlink(missing_ok=True)
@@ -259,7 +259,7 @@ class Faults:
         there: list[Path] = []
         while len(there) < 2:
             shutil.rmtree(folder, ignore_errors=True)
-            write_recipe(CASES[name], self.bench.folder, folder)
+            self.bench.write(name, folder)
             number = noise.randint(whole.changes // 3, whole.changes)
             forked(TRAIN, folder, self.bench.plan(name, killed_at_change(folder, number)))
             there = checkpoints(folder / RUN)
@@ -286,7 +286,7 @@ class Faults:
         ended = Ended(0, 0.0)
         while not ended.code:  # it was faster than the signal
             shutil.rmtree(folder, ignore_errors=True)
-            write_recipe(CASES[name], self.bench.folder, folder)
+            self.bench.write(name, folder)
             wait = after(noise.random() * 0.8 * seconds, (folder / RUN).is_dir)
             if own_process:
                 ended = in_process(TRAIN, folder, wait, signal.SIGTERM)
