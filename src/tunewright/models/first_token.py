@@ -84,7 +84,7 @@ def first_token_layers(model: nn.Module) -> list[nn.Linear]:
         linear
         for layer in model.modules()
         if isinstance(layer, FirstTokenLayer)
-        for name, linear in layer.named_modules()  # type: ignore[attr-defined]
+        for name, linear in layer.named_modules()
         if isinstance(linear, nn.Linear) and not name.startswith(_OF_ALL_TOKENS)
     ]
 

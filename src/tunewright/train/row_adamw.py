@@ -146,7 +146,7 @@ class RowAdamW:
         self._seen = torch.cat([self._seen, rows])
 
     def _decay(self, weights: Tensor) -> None:
-        for piece in weights.view(-1).split(_BLOCK):
+        for piece in torch.split(weights.view(-1), _BLOCK):
             for kept in self._decays:
                 piece.mul_(kept)
 
