@@ -25,7 +25,11 @@ def look_back(job: Job, state: LoopState, prepared: Prepared) -> list[Diagnosis]
 
 def _at_chance(job: Job, prepared: Prepared) -> Diagnosis | None:
     chance = chance_loss(job, prepared)
-    losses = [line["loss"] for line in read_journal(job.folder) if line["event"] == "step"]
+    journal = read_journal(job.folder)
+    odd = {line["step"] for line in journal if line.get("name") in ("spike", "non_finite")}
+    losses = [
+        line["loss"] for line in journal if line["event"] == "step" and line["step"] not in odd
+    ]
     last = losses[-max(1, len(losses) // 10) :]
     if not last or chance is None:
         return None
