@@ -114,7 +114,7 @@ def test_a_run_that_loses_what_it_had_learned_goes_back_and_so_does_one_that_was
 def test_a_run_that_diverges_at_once_starts_again_from_the_base_at_a_lower_rate(
     tiny_encoder: Path, sentiment_file: Path, tmp_path: Path
 ) -> None:
-    values: dict[str, Any] = {"learning_rate": 3.0, "max_steps": 24, "warmup_steps": 4}
+    values: dict[str, Any] = {"learning_rate": 10.0, "max_steps": 24, "warmup_steps": 4}
     made = recipe(tiny_encoder, sentiment_file, tmp_path / "run", **values)
     train(made)
     first = diagnoses(tmp_path / "run")[0]
@@ -127,10 +127,10 @@ def test_a_run_that_diverges_at_once_starts_again_from_the_base_at_a_lower_rate(
 def test_a_run_that_may_only_propose_goes_on_and_says_what_to_do(
     tiny_encoder: Path, sentiment_file: Path, tmp_path: Path
 ) -> None:
-    values: dict[str, Any] = {"learning_rate": 3.0, "max_steps": 24, "warmup_steps": 4}
+    values: dict[str, Any] = {"learning_rate": 10.0, "max_steps": 24, "warmup_steps": 4}
     train(recipe(tiny_encoder, sentiment_file, tmp_path / "run", reactions="propose", **values))
     (said,) = [d for d in diagnoses(tmp_path / "run") if d["name"] == "divergence"]
-    assert "Lower learning_rate to 0.75" in said["action"]
+    assert "Lower learning_rate to 2.5" in said["action"]
     assert losses(tmp_path / "run")[-1] > 2
 
 
