@@ -298,7 +298,7 @@ def test_the_dictionary_keeps_the_contract():
     assert content["splits"] == {"train": 591, "validation": 10, "test": 0}
     assert list(content["labels"]) == ["a", "b"]
     assert set(content["findings"][0]) == {
-        "id", "severity", "rows", "message", "fix", "examples"
+        "id", "severity", "rows", "message", "fix", "option", "examples"
     }  # fmt: skip
     ranks = ["error", "warning", "info"]
     order = [ranks.index(f["severity"]) for f in content["findings"]]

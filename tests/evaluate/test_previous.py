@@ -56,7 +56,7 @@ def runs(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = folder / "rows.jsonl"
     rows.write_text("\n".join(json.dumps(row | {"shop": "ab"[i % 2]}) for i, row in
                               enumerate(sentiment_rows())))  # fmt: skip
-    for name, values in (("old", {"max_steps": 1}), ("new", {"num_train_epochs": 8})):
+    for name, values in (("old", {"max_steps": 1}), ("new", {"num_train_epochs": 16})):
         made: dict[str, Any] = {
             "model": str(tiny_encoder),
             "data": {"train": str(rows), "validation": 0, "test": 0.4},
