@@ -52,8 +52,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     # Libraries that tokenise in threads warn about every fork otherwise.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    # transformers imports torchao where it is there, and it warns of kernels for other machines.
-    logging.getLogger("torchao").setLevel(logging.ERROR)
+    # Libraries that transformers imports warn of kernels for other machines, and of each other.
+    for name in ("torchao", "torch.utils._pytree", "bitsandbytes.backends.cpu.ops"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         app(args=list(arguments))
     except SystemExit as stop:
