@@ -123,11 +123,12 @@ def spooled_delimited(path: Path, cache: Path | None = None) -> Table | None:
     """
     layouts: list[_Layout] = []
     with path.open("rb") as handle:
-        if is_wide(handle.read(1 << 16)):
-            return None
+        head = handle.read(1 << 16)
+    if is_wide(head):
+        return None
 
     def json_lines() -> Iterator[str]:
-        encoding = narrow_encoding(path)
+        encoding = narrow_encoding(path, head)
 
         def lines() -> Iterator[str]:
             with path.open(encoding=encoding) as handle:

@@ -113,23 +113,30 @@ def line_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
             yield start, rest
 
 
-def narrow_encoding(path: Path) -> str | None:
+def is_damaged_utf8(path: Path, head: bytes) -> bool:
+    """Whether a file that is not whole UTF-8 was meant to be it.
+
+    Args:
+        path: the file.
+        head: its first bytes.
+    """
+    return head.startswith(codecs.BOM_UTF8) or mostly_utf8(block for _, block in line_blocks(path))
+
+
+def narrow_encoding(path: Path, head: bytes) -> str:
     """UTF-8 or Windows-1252, whichever a file is; it is read in blocks, and all of it.
 
-    Returns:
-        None for UTF-16 and UTF-32.
+    Args:
+        path: a file that is not `is_wide`.
+        head: its first bytes.
 
     Raises:
         DataError: as `decode`.
     """
-    with path.open("rb") as handle:
-        head = handle.read(_SAMPLE)
-    if is_wide(head):
-        return None
     try:
         _require_sound(path, "utf-8")
     except DataError:
-        if head.startswith(codecs.BOM_UTF8) or mostly_utf8(b for _, b in line_blocks(path)):
+        if is_damaged_utf8(path, head):
             raise
         _require_sound(path, "cp1252")
         return "cp1252"

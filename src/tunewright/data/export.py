@@ -178,31 +178,25 @@ class _RecordRows(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         return (record.to_row() for record in self._dataset)
 
-    def file_order(self) -> NDArray[Any] | None:
-        """Positions in the order in which rows are quick to read; None where that is their own."""
+    def out_of_order(self) -> tuple[NDArray[Any], Iterator[Row]] | None:
+        """Positions, and the rows at them, in the order in which rows are quick to read; None where
+        that is their own."""
         records = self._dataset.records
         if not isinstance(records, LazyRecords):
             return None
         order = records.file_order()
-        return order if (order[1:] < order[:-1]).any() else None
-
-    def read(self, order: NDArray[Any]) -> Iterator[Row]:
-        """The rows at some positions."""
-        records = self._dataset.records
-        assert isinstance(records, LazyRecords)
-        return (record.to_row() for record in records.read(order))
+        if not (order[1:] < order[:-1]).any():
+            return None
+        return order, (record.to_row() for record in records.read(order))
 
 
-def _file_order(rows: Sequence[Row]) -> NDArray[Any] | None:
-    return rows.file_order() if isinstance(rows, _RecordRows) else None
+def _out_of_order(rows: Sequence[Row]) -> tuple[NDArray[Any], Iterator[Row]] | None:
+    return rows.out_of_order() if isinstance(rows, _RecordRows) else None
 
 
 def _in_any_order(rows: Sequence[Row]) -> Iterable[Row]:
-    order = _file_order(rows)
-    if order is None:
-        return rows
-    assert isinstance(rows, _RecordRows)
-    return rows.read(order)
+    found = _out_of_order(rows)
+    return rows if found is None else found[1]
 
 
 def _texts(rows: Sequence[Row], line: Callable[[Row], str], folder: Path) -> Iterator[str]:
@@ -213,10 +207,11 @@ def _texts(rows: Sequence[Row], line: Callable[[Row], str], folder: Path) -> Ite
         line: makes the text.
         folder: for what is put down on the way.
     """
-    order = _file_order(rows)
-    if order is None:
+    found = _out_of_order(rows)
+    if found is None:
         return map(line, rows)
-    return in_order(map(line, _in_any_order(rows)), order, folder)
+    places, read = found
+    return in_order(map(line, read), places, folder)
 
 
 def _rows_by_part(dataset: Exportable) -> dict[str, Sequence[Row]]:

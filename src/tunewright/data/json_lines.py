@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunewright.data.encoding import damaged, is_wide, line_blocks, mostly_utf8, zero_byte
+from tunewright.data.encoding import damaged, is_damaged_utf8, is_wide, line_blocks, zero_byte
 from tunewright.data.row_store import RowPlaces, StoredRows
 from tunewright.data.table import Table
 from tunewright.errors import DataError
@@ -199,16 +199,12 @@ def stored_rows(path: Path, source: str = "") -> Table | None:
     try:
         return _scan(path, "utf-8", source or str(path))
     except UnicodeDecodeError as error:
-        if _is_damaged_utf8(path, head):
+        if is_damaged_utf8(path, head):
             raise damaged(str(path), "utf-8", error.start, error.end) from error
     try:
         return _scan(path, "cp1252", source or str(path))
     except UnicodeDecodeError as error:
         raise damaged(str(path), "cp1252", error.start, error.end) from error
-
-
-def _is_damaged_utf8(path: Path, head: bytes) -> bool:
-    return head.startswith(codecs.BOM_UTF8) or mostly_utf8(block for _, block in line_blocks(path))
 
 
 def _lines(block: bytes) -> Iterator[tuple[int, bytes]]:
