@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from tunewright.models.cpu_dropout import CpuDropout, attention, dropout, speed_up_dropout
+from tunewright.models.cpu_attention import speed_up_attention
+from tunewright.models.cpu_dropout import CpuDropout, dropout, speed_up_dropout
 
 
 def encoder(share: float) -> Any:
@@ -52,37 +52,20 @@ def test_the_gradient_goes_where_the_values_went_and_the_seed_decides() -> None:
     assert torch.equal(CpuDropout(0.0)(x), x) and not CpuDropout(1.0)(x).any()
 
 
-def test_attention_without_chance_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunewright.models.cpu_dropout._drop", lambda x, share: x)
-    query, key, value = (torch.randn(2, 4, 6, 8) for _ in range(3))
-    seen = torch.ones(2, 1, 6, 6, dtype=torch.bool)
-    seen[1, ..., 4:] = False
-    added = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
-    expected = nn.functional.scaled_dot_product_attention(query, key, value, seen).transpose(1, 2)
-    for mask in (seen, added):
-        found, _ = attention(nn.Module(), query, key, value, mask, dropout=0.1)
-        torch.testing.assert_close(found, expected)
-    whole, _ = attention(nn.Module(), query, key, value, None, dropout=0.1)
-    torch.testing.assert_close(
-        whole, nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
-    )
-
-
 def test_a_model_in_evaluation_is_the_same_and_in_training_drops() -> None:
     model, ids = encoder(0.1), torch.arange(1, 21).view(2, 10)
     expected = model.eval()(input_ids=ids).logits
     assert speed_up_dropout(model) == 8  # embeddings, three in each layer, head
-    assert model.config._attn_implementation == "sdpa_cheap_dropout"
+    assert speed_up_attention(model)
     torch.testing.assert_close(model(input_ids=ids).logits, expected)
     torch.manual_seed(1)
     first = model.train()(input_ids=ids).logits
     assert not torch.allclose(first, expected)
     torch.manual_seed(1)
     assert torch.equal(model(input_ids=ids).logits, first)
-    assert "sdpa_cheap" not in model.config.to_json_string()
+    assert "sdpa_for_cpus" not in model.config.to_json_string()
 
 
 def test_a_model_without_dropout_is_left_alone() -> None:
     model = encoder(0.0)
     assert speed_up_dropout(model) == 0
-    assert model.config._attn_implementation == "sdpa"

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tunewright.errors import ModelError
+from tunewright.models.cpu_attention import attention
 from tunewright.models.load import quiet_loading
 
 ATTENTION = "sdpa_by_document"
@@ -47,7 +48,8 @@ def attention_by_document(
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each document; without documents, transformers' own for `sdpa`.
+    """Causal attention inside each document; without documents, that of `cpu_attention`,
+    which is transformers' own for `sdpa` but for models that train on a CPU.
 
     The signature is that of transformers' attention functions.
 
@@ -62,18 +64,13 @@ def attention_by_document(
     Returns:
         The output, [1 x t x h x d], and no attention weights.
     """
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
     if packed_lengths is None:
-        theirs: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query_1HTD, key_1HTD, value_1HTD, attention_mask, **kwargs
-        )
-        return theirs
+        return attention(module, query_1HTD, key_1HTD, value_1HTD, attention_mask, **kwargs)
     outputs = []
     pieces = (torch.split(x, list(packed_lengths), 2) for x in (query_1HTD, key_1HTD, value_1HTD))
     for query, key, value in zip(*pieces, strict=True):
         mask = _window(query.shape[2], sliding_window, query.device)
-        outputs.append(sdpa_attention_forward(module, query, key, value, mask, **kwargs)[0])
+        outputs.append(attention(module, query, key, value, mask, **kwargs)[0])
     return torch.cat(outputs, dim=1), None
 
 

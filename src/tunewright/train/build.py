@@ -23,6 +23,7 @@ from tunewright.data.token_store import targets_of
 from tunewright.errors import ArtifactError
 from tunewright.metrics import get_metric
 from tunewright.models.adapters import apply_method
+from tunewright.models.cpu_attention import speed_up_attention
 from tunewright.models.cpu_dropout import speed_up_dropout
 from tunewright.models.few_bits import pretend_few_bits
 from tunewright.models.first_token import read_first_token
@@ -96,6 +97,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         model.to(accelerator.device)
     if accelerator.device.type == "cpu":
         speed_up_dropout(model)
+        speed_up_attention(model)
     forward: Forward | EmbeddingForward | SpanForward
     if task.is_generative:
         _set_stop_tokens(model, prepared)

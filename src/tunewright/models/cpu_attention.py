@@ -1,0 +1,191 @@
+"""Attention of a model in training on a CPU, where PyTorch's own kernels are slow.
+
+Two cases have a way of their own here; all else goes to transformers' function for `sdpa`:
+
+- with dropout, PyTorch makes all weights and draws each element of the mask by itself;
+- causal attention in bfloat16: PyTorch's kernel computes at a fifth of the rate of the processor's
+  products where that has no matrix tiles (AMX). Here rows are taken in blocks, with one product
+  for all query heads that share a key head, and no row looks at blocks that come after its own.
+
+This module knows transformers' registry of attention functions. It does not know models.
+
+Legend for shape suffixes: B rows, H heads, G key heads, R query heads of one key head, N = B x G,
+Q and K tokens, D size of a head.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunewright.models.cpu_dropout import dropout as drop
+
+ATTENTION = "sdpa_for_cpus"
+"""The name in transformers' registry."""
+_BLOCK = 64
+"""Rows of a block: of 64 to 512, the fastest or close to it for 100 to 1,500 tokens."""
+
+
+class CausalBlocks(torch.autograd.Function):
+    """softmax(s q k' + mask) v, block by block; the weights are made again for the gradient.
+
+    The gradient is that of FlashAttention (arXiv 2205.14135, algorithm 4), with whole rows of
+    weights in place of tiles.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q_NRQD: Tensor, k_NKD: Tensor, v_NKD: Tensor, scaling: float) -> Tensor:
+        q_NRQD = q_NRQD * scaling
+        out_NRQD = torch.empty_like(q_NRQD)
+        for begin, end in _blocks(q_NRQD.shape[2]):
+            weights = _block_weights(q_NRQD, k_NKD, begin, end)
+            block = torch.bmm(weights, v_NKD[:, :end])
+            out_NRQD[:, :, begin:end] = _as_heads(block, end - begin)
+        ctx.save_for_backward(q_NRQD, k_NKD, v_NKD)
+        ctx.scaling = scaling
+        return out_NRQD
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (g_NRQD,) = gradients
+        q_NRQD, k_NKD, v_NKD = ctx.saved_tensors
+        g_q, g_k, g_v = torch.empty_like(q_NRQD), torch.zeros_like(k_NKD), torch.zeros_like(v_NKD)
+        for begin, end in _blocks(q_NRQD.shape[2]):
+            weights = _block_weights(q_NRQD, k_NKD, begin, end)
+            g_block = _as_rows(g_NRQD[:, :, begin:end])
+            g_v[:, :end].baddbmm_(weights.transpose(1, 2), g_block)
+            g_weights = torch.bmm(g_block, v_NKD[:, :end].transpose(1, 2))
+            g_scores = torch._softmax_backward_data(g_weights, weights, -1, weights.dtype)
+            g_q[:, :, begin:end] = _as_heads(torch.bmm(g_scores, k_NKD[:, :end]), end - begin)
+            g_k[:, :end].baddbmm_(g_scores.transpose(1, 2), _as_rows(q_NRQD[:, :, begin:end]))
+        return g_q.mul_(ctx.scaling), g_k, g_v, None
+
+
+def _blocks(length: int) -> list[tuple[int, int]]:
+    return [(begin, min(begin + _BLOCK, length)) for begin in range(0, length, _BLOCK)]
+
+
+def _as_rows(x_NRQD: Tensor) -> Tensor:
+    """[n x (r q) x d]: the rows of all query heads of one key head, one below the other."""
+    n, heads, rows, size = x_NRQD.shape
+    return x_NRQD.reshape(n, heads * rows, size)
+
+
+def _as_heads(x: Tensor, rows: int) -> Tensor:
+    return x.view(x.shape[0], -1, rows, x.shape[-1])
+
+
+def _block_weights(q_NRQD: Tensor, k_NKD: Tensor, begin: int, end: int) -> Tensor:
+    """[n x (r q) x k]: what the rows from `begin` to `end` make of the tokens up to themselves."""
+    rows = end - begin
+    scores = torch.bmm(_as_rows(q_NRQD[:, :, begin:end]), k_NKD[:, :end].transpose(1, 2))
+    later = torch.ones(rows, rows, dtype=torch.bool).triu_(1)
+    _as_heads(scores, rows)[..., begin:].masked_fill_(later, -torch.inf)
+    return torch.softmax(scores, dim=-1)
+
+
+def causal_attention(q_BHQD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, scaling: float) -> Tensor:
+    """Attention of each token on itself and those before it, as many tokens as queries.
+
+    Args:
+        q_BHQD: queries; `h` is a multiple of `g`.
+        k_BGKD, v_BGKD: keys and values, each for `h / g` heads that follow one another.
+        scaling: of the products.
+
+    Returns:
+        [b x h x q x d].
+    """
+    rows, heads, length, size = q_BHQD.shape
+    shared = rows * k_BGKD.shape[1]
+    found: Tensor = CausalBlocks.apply(  # type: ignore[no-untyped-call]
+        q_BHQD.reshape(shared, -1, length, size),
+        k_BGKD.reshape(shared, length, size),
+        v_BGKD.reshape(shared, length, size),
+        scaling,
+    )
+    return found.view(rows, heads, length, size)
+
+
+def attention(
+    module: nn.Module,
+    query_BHQD: Tensor,
+    key_BGKD: Tensor,
+    value_BGKD: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The signature is that of transformers' attention functions.
+
+    Args:
+        module: the attention layer.
+        query_BHQD: of all heads.
+        key_BGKD, value_BGKD: of all heads, or of those that are shared.
+        attention_mask: [b x 1 x q x k], true where a token is seen; or what is added.
+        dropout: share of the weights that is dropped.
+        scaling: of the products. Default: 1 / sqrt(d).
+        kwargs: passed on.
+
+    Returns:
+        The output, [b x q x h x d], and no attention weights.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    scale = query_BHQD.shape[-1] ** -0.5 if scaling is None else scaling
+    causal = kwargs.get("is_causal")
+    causal = getattr(module, "is_causal", False) if causal is None else causal
+    on_cpu = query_BHQD.device.type == "cpu" and kwargs.get("position_bias") is None
+    if on_cpu and 0 < dropout < 1 and not causal and query_BHQD.shape[1] == key_BGKD.shape[1]:
+        scores_BHQK = (query_BHQD * scale) @ key_BGKD.transpose(2, 3)
+        if attention_mask is not None:
+            if attention_mask.dtype == torch.bool:
+                scores_BHQK.masked_fill_(~attention_mask, torch.finfo(scores_BHQK.dtype).min)
+            else:
+                scores_BHQK = scores_BHQK + attention_mask
+        weights_BHQK = drop(torch.softmax(scores_BHQK, dim=-1), dropout)
+        return (weights_BHQK @ value_BGKD).transpose(1, 2).contiguous(), None
+    if (
+        on_cpu
+        and causal
+        and module.training
+        and not dropout
+        and attention_mask is None
+        and query_BHQD.dtype is torch.bfloat16
+        and query_BHQD.shape[2] == key_BGKD.shape[2]
+        and not _has_tiles()
+    ):
+        found = causal_attention(query_BHQD, key_BGKD, value_BGKD, scale)
+        return found.transpose(1, 2).contiguous(), None
+    theirs: tuple[Tensor, None] = sdpa_attention_forward(
+        module, query_BHQD, key_BGKD, value_BGKD, attention_mask,
+        dropout=dropout, scaling=scaling, **kwargs,
+    )  # fmt: skip
+    return theirs
+
+
+@cache
+def _has_tiles() -> bool:
+    """Whether the processor has matrix tiles, which PyTorch's own kernel uses."""
+    return bool(torch.cpu.get_capabilities().get("amx_tile", False))
+
+
+def speed_up_attention(model: Any) -> bool:
+    """Let a model that trains on a CPU attend as above; return whether it does.
+
+    Args:
+        model: of transformers, with PEFT's layers or without.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if inner.config._attn_implementation != "sdpa":
+        return False
+    AttentionInterface.register(ATTENTION, attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    inner.set_attn_implementation(ATTENTION)
+    return True
