@@ -65,7 +65,10 @@ WORKS = {
     "banking77_lora": Work(
         "banking77", "accuracy", keys={"method": "lora"}, at_least="banking77", slack=0.01
     ),
-    "stsb": Work("stsb", "spearman", 0.85, validation="validation.jsonl"),
+    "stsb": Work(
+        "stsb", "spearman", 0.85, keys={"task": "embedding"}, validation="validation.jsonl"
+    ),
+    "stsb_regression": Work("stsb", "spearman", validation="validation.jsonl"),
     "sec_filings_ner": Work("sec_filings_ner", "entity_f1", at_least="sec_filings_ner_trainer"),
     "sec_filings_ner_trainer": Work("sec_filings_ner", "entity_f1"),
     "medquad_prefix": Work(

@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from tunewright.artifacts import environment
@@ -104,6 +104,7 @@ WORKS = {
         ("trl",),
     ),
 }  # fmt: skip
+PEERS = sorted({peer for work in WORKS.values() for peer in work.peers})
 
 
 def in_own_process(spec: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +143,8 @@ def measure(name: str, work: Work, options: argparse.Namespace, run: Runner) -> 
             "profiled_steps": 1 if options.quick else 3,
         }
         say(f"\n{name}: {rows:,} rows, {spec['max_steps']} steps of {work.batch}")
-        sides = {"ours": {"side": "ours"}} | {peer: p.spec for peer, p in work.peers.items()}
+        chosen = {key: peer for key, peer in work.peers.items() if key in options.peers}
+        sides = {"ours": {"side": "ours"}} | {key: peer.spec for key, peer in chosen.items()}
         results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
         rates = []
         for repeat in range(options.repeats):
@@ -203,6 +205,11 @@ def _figures(
         busy = [(b["busy_seconds"] / b["tokens"]) / (a["busy_seconds"] / a["tokens"])
                 for a, b in pairs]  # fmt: skip
         found[f"{key}.ours_times_less_processor"] = of(busy, peer.faster, "higher")
+        if "macro_f1" in runs[0]:
+            points = [100 * (a["macro_f1"] - b["macro_f1"]) for a, b in pairs]
+            found[f"{key}.ours_points_of_macro_f1_more"] = figure(
+                mean(points), -1.0, "higher", points
+            )
         shares = [a["peak_bytes"] / b["peak_bytes"] for a, b in pairs]
         found[f"{key}.ours_share_of_memory"] = of(shares, peer.memory, "lower")
     best = [max(rate.values()) for rate in rates]
@@ -218,6 +225,7 @@ def _figures(
 def main(arguments: Sequence[str] | None = None, run: Runner = in_own_process) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS, help="default: all")
     parser.add_argument("--rows", metavar="SOURCE", help=f"instructions; default: {QUESTIONS}")
     parser.add_argument("--tweets", metavar="SOURCE", help="texts with labels; the catalogue's")
     parser.add_argument("--encoder", metavar="MODEL", default="all-minilm-l6-v2")

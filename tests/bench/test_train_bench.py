@@ -45,6 +45,7 @@ def test_classification_is_measured_beside_the_trainer(
     assert ratio["goal"] == 25.0 and ratio["better"] == "higher"
     assert ratio["spread"][0] <= ratio["value"] <= ratio["spread"][1]
     assert 0 <= figures["minilm_full.trainer_dynamic.macro_f1"]["value"] <= 1
+    assert abs(figures["minilm_full.trainer_dynamic.ours_points_of_macro_f1_more"]["value"]) <= 100
     assert figures["minilm_full.share_of_matrix_rate"]["value"] > 0
     for part in ("linear", "attention", "optimizer", "embedding"):
         step = figures[f"minilm_full.step.{part}_seconds"]
@@ -62,9 +63,10 @@ def test_instructions_are_measured_beside_trl(
 ) -> None:
     figures = quick(
         bench, capsys, "--works", work, "--decoder", str(tiny_decoder),
-        "--rows", str(instruction_file),
+        "--rows", str(instruction_file), "--peers", "ours_packed", "sft_plain",
     )["figures"]  # fmt: skip
-    for side in ("ours", "ours_packed", "sft_defaults", "sft_plain"):
+    assert not any("sft_defaults" in key for key in figures)
+    for side in ("ours", "ours_packed", "sft_plain"):
         assert figures[f"{work}.{side}.tokens_per_second"]["value"] > 0
     losses = [figures[f"{work}.{side}.held_out_loss"]["value"] for side in ("ours", "sft_plain")]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
