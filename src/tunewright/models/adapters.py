@@ -5,6 +5,7 @@ This module knows PEFT. It does not know the training loop.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ _EXCLUDED = {
     Task.QUESTION_ANSWERING: ["qa_outputs"],
 }
 """Linear layers that get no update: a head is trained in full, and nothing reads a pooler."""
+_LABELS = ("classifier", "score")
+_LAST_LAYERS = {"QUESTION_ANS": ("qa_outputs",)}
+"""The last layers of heads that PEFT trains in full by itself, by its kind of task."""
 
 
 def apply_method(
@@ -116,22 +120,56 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         )
     if recipe.method is FineTuningMethod.P_TUNING:
         return PromptEncoderConfig(num_virtual_tokens=recipe.num_virtual_tokens, task_type=kind)
+    whole = _head_parts(model, kind) if task.has_new_head else []
+    excluded = [*_EXCLUDED.get(task, ()), *_linear_layers_in(model, whole)] or None
     if recipe.method is FineTuningMethod.IA3:
         targets, inner = _ia3_targets(model.config.model_type)
-        return IA3Config(target_modules=targets, feedforward_modules=inner, task_type=kind)
+        return IA3Config(
+            target_modules=targets,
+            feedforward_modules=inner,
+            exclude_modules=excluded,
+            modules_to_save=whole or None,
+            task_type=kind,
+        )
     return LoraConfig(
         r=recipe.lora_r,
         lora_alpha=recipe.lora_alpha,
         lora_dropout=recipe.lora_dropout,
         target_modules=recipe.lora_target_modules,
-        # Of a head for tags PEFT does not know by itself that it is trained in full.
-        exclude_modules=_EXCLUDED.get(task),
+        exclude_modules=excluded,
         use_rslora=recipe.use_rslora,
         use_dora=recipe.use_dora,
         init_lora_weights=recipe.init_lora_weights or True,
-        modules_to_save=recipe.modules_to_save,
+        modules_to_save=[*(recipe.modules_to_save or ()), *whole] or None,
         task_type=kind,
     )
+
+
+def _head_parts(model: PreTrainedModel, kind: str) -> list[str]:
+    """The modules between the base and the last layer of a head, where a model has such.
+
+    They belong to the head: in many bases they are new, so that they must be saved with the
+    adapter, and bases whose vectors are means of tokens never used their pooler.
+    """
+    parts = {
+        name: module
+        for name, module in model.named_children()
+        if module is not model.base_model and name not in _LAST_LAYERS.get(kind, _LABELS)
+    }
+    if kind == "SEQ_CLS":
+        pooler = getattr(model.base_model, "pooler", None)
+        parts |= {f"{model.base_model_prefix}.pooler": pooler} if pooler is not None else {}
+    return [name for name, module in parts.items() if any(True for _ in module.parameters())]
+
+
+def _linear_layers_in(model: PreTrainedModel, parts: Sequence[str]) -> list[str]:
+    from torch import nn
+
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and any(f"{name}.".startswith(f"{p}.") for p in parts)
+    ]
 
 
 def _ia3_targets(architecture: str) -> tuple[list[str], list[str]]:

@@ -24,11 +24,13 @@ TASK_FILE = "tunewright.json"
 so that using the model needs no flags."""
 
 
-NEW_HEADS = ("score", "classifier", "pooler", "pre_classifier", "classification_head",
+NEW_HEADS = ("score", "classifier", "pooler", "pre_classifier", "head", "classification_head",
              "qa_outputs")  # fmt: skip
 """Names that transformers gives to newly made heads."""
 HEADS = ("lm_head", *NEW_HEADS)
 """Heads are trained or tied, and never quantized."""
+_NOT_QUANTIZED = [rf"(.*\.)?{name}" for name in HEADS]
+"""The same as patterns from the start of a module's name: a pooler stands inside the base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,13 @@ class Quantization:
         from transformers import BitsAndBytesConfig
 
         if self.bits == 8:
-            return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=[*HEADS])
+            return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_NOT_QUANTIZED)
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type=self.quant_type,
             bnb_4bit_use_double_quant=self.double,
             bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=[*HEADS],  # the name is old: it holds for 4 bits too
+            llm_int8_skip_modules=_NOT_QUANTIZED,  # the name is old: it holds for 4 bits too
         )
 
 
