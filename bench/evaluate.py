@@ -30,8 +30,9 @@ from tunewright.data.records import Message, Record
 from tunewright.data.render import Renderer
 from tunewright.evaluate.forgetting import text_losses
 from tunewright.evaluate.probe_rows import load_probes
+from tunewright.models.device import limit_threads
 from tunewright.models.generate import generate
-from tunewright.models.load import Finished, limit_threads, load_finished
+from tunewright.models.load import Finished, load_finished
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

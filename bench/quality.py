@@ -150,7 +150,7 @@ def plain_tagger(work: Work, output: Path, seed: int, rows: int | None) -> None:
     )
 
     from tunewright.config.recipe import Recipe
-    from tunewright.models.load import pick_device
+    from tunewright.models.device import pick_device
     from tunewright.train.prepare import prepare
 
     prepared = prepare(Recipe.check(recipe_of(work, output / "ours", seed, rows)))

@@ -19,7 +19,7 @@ from typing import Any
 
 from tunewright.config.recipe import Recipe
 from tunewright.data.render import Renderer
-from tunewright.models.load import limit_threads, pick_device
+from tunewright.models.device import limit_threads, pick_device
 from tunewright.models.memory import peak_memory, reset_peak_memory
 from tunewright.train.prepare import Prepared, prepare
 

@@ -44,8 +44,9 @@ _ADAMW_BYTES = 28
 _BY_NAME = (
     ("head_and_loss", ("_HeadLoss", "nll_loss", "log_softmax", "LogSoftmax", "cross_entropy")),
     ("optimizer", (_OPTIMIZER, "Optimizer.step")),
-    ("attention", ("scaled_dot_product", "ScaledDotProduct", "flash_attention", "aten::bmm",
-                   "BmmBackward", "aten::softmax", "aten::_softmax", "SoftmaxBackward")),
+    ("attention", ("CausalBlocks", "scaled_dot_product", "ScaledDotProduct", "flash_attention",
+                   "aten::bmm", "BmmBackward", "aten::softmax", "aten::_softmax",
+                   "SoftmaxBackward")),
     ("embedding", ("embedding", "Embedding")),
     ("linear", ("aten::mm", "aten::addmm", "aten::linear", "AddmmBackward", "MmBackward",
                 "_LoraProduct", "aten::matmul")),

@@ -52,7 +52,8 @@ from tunewright.evaluate.run import Evaluation
 from tunewright.metrics.registry import _ALIASES, _METRICS, METRIC_NAMES, metrics_for
 from tunewright.models import catalogue as model_catalogue
 from tunewright.models.inspect import ModelFacts
-from tunewright.plan.settings import Machine, choose_settings
+from tunewright.plan.machine import Machine
+from tunewright.plan.settings import choose_settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

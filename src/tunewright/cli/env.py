@@ -12,7 +12,7 @@ def env(as_json: Json = False) -> None:
     from tunewright.artifacts import environment
     from tunewright.cli.screen import make_console, print_json
     from tunewright.download import cache_folder
-    from tunewright.models.load import pick_device
+    from tunewright.models.device import pick_device
 
     found = environment() | {
         "device": str(pick_device()),

@@ -43,9 +43,10 @@ from tunewright.evaluate.task_scores import scores_by_task
 from tunewright.evaluate.worst_errors import WORST, worst_errors
 from tunewright.metrics import get_metric, metrics_for
 from tunewright.metrics.confusion import calibration_bins, confusion_matrix, per_class_scores
+from tunewright.models.device import limit_threads
 from tunewright.models.few_bits import quantize_for_scores
 from tunewright.models.input_settings import InputSettings
-from tunewright.models.load import limit_threads, load_finished
+from tunewright.models.load import load_finished
 from tunewright.models.memory import reset_peak_memory
 from tunewright.models.paraphrase import require_writer
 from tunewright.models.token_similarity import ENCODER

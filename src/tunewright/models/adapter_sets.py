@@ -17,12 +17,12 @@ from tunewright.models.adapter_folder import (
     require_alike,
     require_one_base,
 )
+from tunewright.models.device import pick_device
 from tunewright.models.input_settings import InputSettings
 from tunewright.models.load import (
     Finished,
     load_below_adapter,
     load_tokenizer,
-    pick_device,
     quiet_loading,
     tokenizer_folder,
 )

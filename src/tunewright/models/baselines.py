@@ -336,7 +336,8 @@ class _Encoder:
 def load_encoder(folder: Path, device: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     from transformers import AutoModel
 
-    from tunewright.models.load import limit_threads, load_tokenizer, pick_device, quiet_loading
+    from tunewright.models.device import limit_threads, pick_device
+    from tunewright.models.load import load_tokenizer, quiet_loading
 
     limit_threads()
     tokenizer = load_tokenizer(folder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from tunewright.config.task import Task
 from tunewright.data.layout import pick_template
 from tunewright.errors import ModelError
 from tunewright.models.catalogue import model_folder
+from tunewright.models.device import pick_device
 from tunewright.models.dropout import dropout_settings
 from tunewright.models.input_settings import (
     InputSettings,
@@ -371,39 +371,6 @@ def _guess_settings(name: str, facts: ModelFacts, task: Task | None) -> InputSet
     tokenizer = load_tokenizer(folder)
     template = pick_template("auto", tokenizer, found, facts.kind)
     return InputSettings(found, min(facts.max_length, 1024), template, labels, name)
-
-
-def pick_device(wanted: str = "auto") -> torch.device:
-    """The device for `auto`, `cpu`, `cuda` or `mps`.
-
-    Raises:
-        ModelError: the device asked for is not in this machine.
-    """
-    import torch
-
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if wanted == "auto":
-        wanted = next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available.get(wanted, False):
-        raise ModelError(
-            f"device is {wanted!r}, but this machine has only "
-            f"{', '.join(name for name, here in available.items() if here)}. Use device: auto."
-        )
-    return torch.device(wanted)
-
-
-def limit_threads() -> None:
-    """Keep PyTorch to the physical cores this process may use; more threads fight."""
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    wanted = int(os.environ.get("OMP_NUM_THREADS", cores or 1))
-    if torch.get_num_threads() > wanted:
-        torch.set_num_threads(wanted)
 
 
 def _first_line(error: Exception) -> str:

@@ -14,9 +14,10 @@ from tunewright.data.render import Renderer
 from tunewright.data.rewrites import Ask, Rewritten, rewrite
 from tunewright.errors import ConfigError, ModelError
 from tunewright.models.catalogue import model_folder
+from tunewright.models.device import limit_threads
 from tunewright.models.generate import generate
 from tunewright.models.inspect import inspect_model
-from tunewright.models.load import Finished, limit_threads, load_finished
+from tunewright.models.load import Finished, load_finished
 
 INSTRUCTION = (
     "Rewrite the following text in other words. Keep its meaning, language and tone. Answer with "

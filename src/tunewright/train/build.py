@@ -25,10 +25,11 @@ from tunewright.metrics import get_metric
 from tunewright.models.adapters import apply_method
 from tunewright.models.cpu_attention import speed_up_attention
 from tunewright.models.cpu_dropout import speed_up_dropout
+from tunewright.models.device import limit_threads, pick_device
 from tunewright.models.few_bits import pretend_few_bits
 from tunewright.models.first_token import read_first_token
 from tunewright.models.input_settings import NEW_HEADS, write_settings
-from tunewright.models.load import limit_threads, load_base, pick_device
+from tunewright.models.load import load_base
 from tunewright.models.memory import keep_freed_memory
 from tunewright.models.pissa import as_plain_lora, initial_factors
 from tunewright.train.checkpoint import LoopState, save_checkpoint

@@ -23,7 +23,7 @@ from tunewright.artifacts import (
 from tunewright.config.recipe import Recipe
 from tunewright.errors import ArtifactError, SpaceError
 from tunewright.models.adapter_folder import WEIGHTS, hash_weights
-from tunewright.models.load import pick_device
+from tunewright.models.device import pick_device
 from tunewright.train.journal import JOURNAL
 from tunewright.train.prepare import Prepared
 

@@ -38,15 +38,17 @@ from tunewright.metrics import get_metric
 from tunewright.models.adapter_folder import AdapterFolder, read_adapter
 from tunewright.models.adapters import check_method
 from tunewright.models.catalogue import model_folder
+from tunewright.models.device import pick_device
 from tunewright.models.few_bits import check_quantization_aware
 from tunewright.models.input_settings import AnswerSettings, InputSettings, Quantization
 from tunewright.models.inspect import ModelFacts, inspect_model
 from tunewright.models.layers import layer_count
-from tunewright.models.load import check_task, load_tokenizer, pick_device, tokenizer_folder
+from tunewright.models.load import check_task, load_tokenizer, tokenizer_folder
 from tunewright.models.started_adapter import require_trainable, started_labels, started_recipe
 from tunewright.plan.generation import answer_metrics, asks_for_answers, choose_generation
+from tunewright.plan.machine import measure_machine
 from tunewright.plan.setfit import check_labels_left, check_setfit, why_setfit
-from tunewright.plan.settings import Settings, choose_settings, measure_machine
+from tunewright.plan.settings import Settings, choose_settings
 from tunewright.train.generated_scores import (
     GeneratedScores,
     make_generated_scores,
