@@ -50,6 +50,9 @@ PARTS = {
 }
 
 
+NO_LORA = dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"))
+
+
 def recipe(**values: Any) -> Recipe:
     keys = {
         "model": "base", "output_dir": "run", "data": {"train": "rows.jsonl"}, "method": "lora",
@@ -70,12 +73,24 @@ def new_head(base: Path, kind: str, task: Task) -> Any:
     return CLASSES[task].from_pretrained(base, num_labels=2)
 
 
-@pytest.mark.parametrize("task", CLASSES)
-@pytest.mark.parametrize("kind", KINDS)
+METHODS = {
+    "lora": recipe(),
+    "ia3": recipe(method="ia3", **NO_LORA),
+    "prompt_tuning": recipe(method="prompt_tuning", num_virtual_tokens=3, **NO_LORA),
+    "p_tuning": recipe(method="p_tuning", num_virtual_tokens=3, **NO_LORA),
+}
+CASES = [("lora", kind, task) for kind in KINDS for task in CLASSES] + [
+    (method, kind, Task.CLASSIFICATION)
+    for method in ("ia3", "prompt_tuning", "p_tuning")
+    for kind in (("bert", "roberta") if method == "ia3" else KINDS)
+]
+
+
+@pytest.mark.parametrize(("method", "kind", "task"), CASES)
 def test_a_saved_adapter_answers_as_the_trained_model(
-    kind: str, task: Task, tmp_path: Path
+    method: str, kind: str, task: Task, tmp_path: Path
 ) -> None:
-    model = apply_method(new_head(tmp_path / "base", kind, task), recipe(), task)
+    model = apply_method(new_head(tmp_path / "base", kind, task), METHODS[method], task)
     asked = task is Task.QUESTION_ANSWERING
     known = ["qa_outputs"] if asked else ["classifier", "score"]
     whole = [name for name in model.peft_config["default"].modules_to_save or ()
@@ -85,13 +100,14 @@ def test_a_saved_adapter_answers_as_the_trained_model(
         if parameter.requires_grad:
             nn.init.normal_(parameter.data, std=0.3)
     ids = torch.arange(3, 13)[None]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with torch.no_grad():
-        trained = model.eval()(input_ids=ids)[0]
+        trained = model.eval()(**inputs)[0]
         model.save_pretrained(tmp_path / "adapter")
         again = PeftModel.from_pretrained(
             new_head(tmp_path / "base", kind, task), tmp_path / "adapter"
         )
-        torch.testing.assert_close(again.eval()(input_ids=ids)[0], trained)
+        torch.testing.assert_close(again.eval()(**inputs)[0], trained)
     assert not [name for name, _ in model.named_parameters()
                 if "lora_" in name and any(part in name for part in whole)]  # fmt: skip
 

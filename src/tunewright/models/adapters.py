@@ -109,6 +109,8 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
     if task.is_generative:
         pairs = model.config.is_encoder_decoder
         kind = TaskType.SEQ_2_SEQ_LM if pairs else TaskType.CAUSAL_LM
+    whole = _head_parts(model, kind) if task.has_new_head else []
+    excluded = [*_EXCLUDED.get(task, ()), *_linear_layers_in(model, whole)] or None
     if recipe.method is FineTuningMethod.PREFIX_TUNING:
         return PrefixTuningConfig(num_virtual_tokens=recipe.num_virtual_tokens, task_type=kind)
     if recipe.method is FineTuningMethod.PROMPT_TUNING:
@@ -116,12 +118,17 @@ def _config(model: PreTrainedModel, recipe: Recipe, task: Task) -> Any:
         return PromptTuningConfig(
             num_virtual_tokens=recipe.num_virtual_tokens,
             prompt_tuning_init="SAMPLE_VOCAB",
+            modules_to_save=whole or None,
             task_type=kind,
+            **_shape(model),
         )
     if recipe.method is FineTuningMethod.P_TUNING:
-        return PromptEncoderConfig(num_virtual_tokens=recipe.num_virtual_tokens, task_type=kind)
-    whole = _head_parts(model, kind) if task.has_new_head else []
-    excluded = [*_EXCLUDED.get(task, ()), *_linear_layers_in(model, whole)] or None
+        return PromptEncoderConfig(
+            num_virtual_tokens=recipe.num_virtual_tokens,
+            modules_to_save=whole or None,
+            task_type=kind,
+            **_shape(model),
+        )
     if recipe.method is FineTuningMethod.IA3:
         targets, inner = _ia3_targets(model.config.model_type)
         return IA3Config(
@@ -170,6 +177,17 @@ def _linear_layers_in(model: PreTrainedModel, parts: Sequence[str]) -> list[str]
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and any(f"{name}.".startswith(f"{p}.") for p in parts)
     ]
+
+
+def _shape(model: PreTrainedModel) -> dict[str, int]:
+    """What PEFT does not find under the names that DistilBERT and others have for it; in ALBERT the
+    vectors of tokens are narrower than the layers."""
+    config = model.config.get_text_config()
+    return {
+        "token_dim": model.get_input_embeddings().weight.shape[1],
+        "num_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+    }
 
 
 def _ia3_targets(architecture: str) -> tuple[list[str], list[str]]:
