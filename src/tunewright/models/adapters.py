@@ -54,6 +54,9 @@ def apply_method(
     Returns:
         The model for `full` and `partial`, otherwise a `PeftModel`. Adapter weights have the
         base's dtype; the optimizer keeps float32 masters.
+
+    Raises:
+        ModelError: PEFT cannot adapt the layers of this architecture.
     """
     if recipe.method is FineTuningMethod.PARTIAL:
         _freeze_below(model, recipe)
@@ -67,8 +70,14 @@ def apply_method(
         adapted = start_from(model, started, recipe)
     else:
         config = _config(model, recipe, task)
-        with quiet_loading():
-            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+        try:
+            with quiet_loading():
+                adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+        except ValueError as error:
+            raise ModelError(
+                f"{recipe.method} does not fit the layers of {model.config.model_type!r} models: "
+                f"{error} Name layers that it fits in lora_target_modules, or use method: full."
+            ) from error
     if recipe.method is not None and recipe.method.has_virtual_tokens:
         # PEFT makes virtual tokens in float32, whatever the base's dtype.
         adapted.prompt_encoder.to(model.dtype)

@@ -55,15 +55,16 @@ def read_first_token(model: Any) -> bool:
     """Let the last layer compute its first token alone, where the head reads only that.
 
     Args:
-        model: an encoder with a head for a label or a number, attention `sdpa`.
+        model: an encoder with a head for a label or a number.
 
     Returns:
-        Whether it does now. It does not where layers are not BERT's, or where the logits of a few
-        tokens are not the same.
+        Whether it does now. It does not where layers are not BERT's, where attention is not one of
+        transformers' registry, or where the logits of a few tokens are not the same.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     layers = getattr(getattr(inner.base_model, "encoder", None), "layer", None)
-    if not isinstance(layers, nn.ModuleList) or not _is_berts(layers[-1]):
+    eager = inner.config._attn_implementation == "eager"
+    if eager or not isinstance(layers, nn.ModuleList) or not _is_berts(layers[-1]):
         return False
     training = model.training
     model.eval()

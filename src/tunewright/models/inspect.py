@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,8 +84,8 @@ def inspect_model(folder: Path) -> ModelFacts:
         str(config.get("model_type", "unknown")),
         parameters,
         _longest(config),
-        int(config.get("hidden_size") or config.get("d_model") or config.get("n_embd") or 0),
-        int(next((config[key] for key in _LAYERS if config.get(key)), 0)),
+        _first(config, _WIDTHS),
+        _first(config, _LAYERS),
         int(config.get("vocab_size") or 0),
         size,
     )
@@ -114,15 +115,31 @@ def _base_of(folder: Path, config: dict[str, Any]) -> tuple[str, Path]:
     )
 
 
-_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers")
-_POSITIONS = ("max_position_embeddings", "max_decoder_position_embeddings", "n_positions")
+_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "emb_dim")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
+_POSITIONS = (
+    "max_position_embeddings", "max_decoder_position_embeddings", "n_positions", "max_seq_len",
+)  # fmt: skip
+_COUNTED_FROM_PADDING = (
+    "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet",
+    "longformer", "data2vec-text", "xmod", "luke", "ibert", "esm",
+)  # fmt: skip
+"""Architectures whose first position is one above the padding token's number, as in fairseq."""
 
 
 def _longest(config: dict[str, Any]) -> int:
     """Tokens that the network has positions for."""
     if config.get("is_encoder_decoder") and config.get("relative_attention_num_buckets"):
         return UNBOUNDED  # T5 and its kin; their `n_positions` is only what they were trained on
-    return int(next((config[key] for key in _POSITIONS if config.get(key)), 512))
+    positions = _first(config, _POSITIONS) or 512
+    if config.get("model_type") in _COUNTED_FROM_PADDING:
+        positions -= int(config.get("pad_token_id") or 0) + 1
+    return positions
+
+
+def _first(config: dict[str, Any], names: Sequence[str]) -> int:
+    """The first of these settings that a configuration has; 0 where it has none."""
+    return int(next((config[name] for name in names if config.get(name)), 0))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -124,7 +124,6 @@ def load_base(
         "dtype": dtype,
         "use_safetensors": True,
         "trust_remote_code": False,
-        "attn_implementation": "sdpa",
     }
     if quantization is not None:
         common["quantization_config"] = quantization.for_transformers(dtype)
@@ -292,7 +291,7 @@ def load_finished(
         speed_up_lora(model)
     else:
         auto = model_class(facts, settings.task)
-        options = {"dtype": dtype or "auto", "use_safetensors": True, "attn_implementation": "sdpa"}
+        options = {"dtype": dtype or "auto", "use_safetensors": True}
         model = _from_pretrained(auto, folder, options)
     if settings.quantization is None:
         model.to(pick_device(device))
