@@ -35,6 +35,7 @@ _EXCLUDED = {
     Task.QUESTION_ANSWERING: ["qa_outputs"],
 }
 """Linear layers that get no update: a head is trained in full, and nothing reads a pooler."""
+_OR_LAYERS = ", or name layers that it fits in lora_target_modules"
 _LABELS = ("classifier", "score")
 _LAST_LAYERS = {"QUESTION_ANS": ("qa_outputs",)}
 """The last layers of heads that PEFT trains in full by itself, by its kind of task."""
@@ -76,7 +77,7 @@ def apply_method(
         except ValueError as error:
             raise ModelError(
                 f"{recipe.method} does not fit the layers of {model.config.model_type!r} models: "
-                f"{error} Name layers that it fits in lora_target_modules, or use method: full."
+                f"{error} Use method: full{_OR_LAYERS if config.peft_type == 'LORA' else ''}."
             ) from error
     if recipe.method is not None and recipe.method.has_virtual_tokens:
         # PEFT makes virtual tokens in float32, whatever the base's dtype.
