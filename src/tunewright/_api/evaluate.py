@@ -81,6 +81,8 @@ class EvaluationConfig:
         few_shot: training rows to show the base before each row, as one more baseline.
         forgetting: measure what tuning cost, by probes before and after (models of text only).
         probe_pairs, probe_text: files of your own for the probes.
+        benchmarks: public benchmarks by lm-eval's names, asked of the model and of its base.
+        benchmark_data, benchmark_tasks: folders of their questions, and of tasks of your own.
         encoder: what the metric `bertscore` compares texts by. None: all-minilm-l6-v2.
         robustness: also score the rows with typing slips, in other case, without punctuation.
         latency: so many rows are also answered one by one, and timed.
@@ -113,6 +115,9 @@ class EvaluationConfig:
     forgetting: bool = False
     probe_pairs: str | None = None
     probe_text: str | None = None
+    benchmarks: Sequence[str] | None = None
+    benchmark_data: str | None = None
+    benchmark_tasks: str | None = None
     encoder: str | None = None
     robustness: bool = False
     latency: int = 0
@@ -225,6 +230,9 @@ class ModelEvaluator:
                 attribute_to_rows=config.attribute_rows,
                 probe_pairs=config.probe_pairs,
                 probe_text=config.probe_text,
+                benchmarks=config.benchmarks,
+                benchmark_data=config.benchmark_data,
+                benchmark_tasks=config.benchmark_tasks,
             ).to_dict()
         if config.custom_evaluation_function is not None:
             found["custom"] = self._custom()
