@@ -237,8 +237,8 @@ def evaluate(
     if (groups := work.groups) is not None:
         notes = [
             *notes,
-            f"Intervals and paired tests are over the {len(set(groups)):,} groups of column "
-            f"'group', not over {len(groups):,} rows; those of slices are over rows.",
+            f"Intervals and tests are over the {len(set(groups)):,} groups of column 'group', not "
+            f"over {len(groups):,} rows.",
         ]
     answer_began = time.monotonic()
     answers = work.answers(finished, names, "Scoring the model")
@@ -374,7 +374,7 @@ def _add_slices(
     metric = slice_metric(names, work.dataset.task)
     pair = work.pair(metric, answers)
     if pair is not None:
-        found.slices = find_slices(work.records, metric, *pair, wanted=wanted)
+        found.slices = find_slices(work.records, metric, *pair, wanted=wanted, groups=work.groups)
 
 
 def _write(found: Evaluation, work: Work, answers: Answers, folder: Path) -> None:
