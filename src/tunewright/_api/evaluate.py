@@ -94,6 +94,7 @@ class EvaluationConfig:
         judge_timeout: seconds that one of its replies may take.
         attribute: of so many of the worst errors, say which words moved the prediction.
         attribute_rows: the same of these rows, by their number.
+        attribute_word: of tagged rows, the word of them whose tag is explained, from 1.
     """
 
     model_path: str
@@ -127,6 +128,7 @@ class EvaluationConfig:
     judge_timeout: float = SECONDS
     attribute: int = 0
     attribute_rows: Sequence[int] = ()
+    attribute_word: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
@@ -228,6 +230,7 @@ class ModelEvaluator:
                 paraphraser=config.paraphraser,
                 attribute=config.attribute,
                 attribute_to_rows=config.attribute_rows,
+                attribute_word=config.attribute_word,
                 probe_pairs=config.probe_pairs,
                 probe_text=config.probe_text,
                 benchmarks=config.benchmarks,

@@ -114,6 +114,10 @@ def evaluate(
         list[int] | None,
         typer.Option(min=1, help="The same of this row, by its number. May be repeated."),
     ] = None,
+    attribute_word: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of entities, the word of --attribute-row whose tag is meant."),
+    ] = None,
     human: Annotated[
         bool,
         typer.Option(
@@ -212,6 +216,7 @@ def evaluate(
                 "--latency": latency,
                 "--attribute": attribute,
                 "--attribute-row": attribute_row,
+                "--attribute-word": attribute_word,
                 "--probe-pairs": probe_pairs,
                 "--probe-text": probe_text,
                 "--benchmark": benchmark,
@@ -285,6 +290,7 @@ def evaluate(
             latency=latency,
             attribute=attribute,
             attribute_to_rows=attribute_row or (),
+            attribute_word=attribute_word,
             probe_pairs=probe_pairs,
             probe_text=probe_text,
             benchmarks=benchmark,

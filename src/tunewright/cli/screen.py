@@ -240,7 +240,8 @@ def attribution_lines(found: Mapping[str, Any]) -> list[str]:
         seen = [word for word in row["words"] if word["score"] is not None]
         most = sorted(seen, key=lambda word: -abs(word["score"]))[:5]
         words = ", ".join(f"{word['text']} {word['score']:+.2f}" for word in most)
-        said.append(f"Row {row['row']}, predicted {row['predicted']}: {words}.")
+        meant = f", word {row['word']}" if row.get("word") else ""
+        said.append(f"Row {row['row']}{meant}, predicted {row['predicted']}: {words}.")
     return said
 
 

@@ -131,6 +131,7 @@ def evaluate(
     latency: int = 0,
     attribute: int = 0,
     attribute_to_rows: Sequence[int] = (),
+    attribute_word: int | None = None,
     passes: Passes | None = None,
     notes: Sequence[str] = (),
     batch_size: int | None = None,
@@ -165,6 +166,7 @@ def evaluate(
         latency: so many rows are also answered one by one, and timed.
         attribute: say of so many of the worst errors which words moved the prediction.
         attribute_to_rows: the same of these rows, by their number.
+        attribute_word: of tagged rows, the word of them whose tag is explained, from 1.
         passes: says of a row and the answer to it whether it passes; `pass_rate` then comes first.
         notes: what a reader must know about the rows; kept with the result.
         batch_size: rows in one pass. Default: 64, or 8 for generative tasks, of which 32
@@ -202,8 +204,10 @@ def evaluate(
         require_writer(paraphraser)
     if latency:
         require_latency(dataset.task)
-    if attribute or attribute_to_rows:
-        require_attributable(dataset.task)
+    if attribute or attribute_to_rows or attribute_word:
+        require_attributable(dataset.task, attribute_word)
+    if attribute_word and not attribute_to_rows:
+        raise ConfigError("--attribute-word chooses a word of a row; it needs --attribute-row ROW.")
     if benchmarks:
         require_asked(dataset.task)
     if few_shot and not with_baselines:
@@ -276,7 +280,7 @@ def evaluate(
         found.robustness = measure_robustness(finished, work, names, answers, paraphraser)
     if attribute or attribute_to_rows:
         found.attribution = attribute_rows(
-            finished, work, answers, attribute, attribute_to_rows, progress
+            finished, work, answers, attribute, attribute_to_rows, attribute_word, progress
         )
     found.rows_per_second = round(len(examples) / max(1e-9, answer_seconds), 2)
     found.seconds = round(time.monotonic() - began, 2)
