@@ -17,7 +17,7 @@ from tunewright.config.task import Task
 from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate import benchmark_tasks
 from tunewright.evaluate.before_after import told_probes
-from tunewright.evaluate.benchmark_tasks import load_benchmarks, quiet_lm_eval
+from tunewright.evaluate.benchmark_tasks import load_benchmarks, running_lm_eval
 from tunewright.evaluate.benchmarks import measure_benchmarks
 from tunewright.evaluate.report_blocks import blocks
 from tunewright.models.load import load_finished
@@ -137,7 +137,7 @@ def test_both_models_score_as_in_lm_evals_own_evaluation(
     found = measure_benchmarks(finished, str(tuned), asked, batch_size=4)
     models = {"after": finished, "before": load_finished(finished.settings.base, device="cpu")}
     for when, model in models.items():
-        with quiet_lm_eval():
+        with running_lm_eval():
             judged = simple_evaluate(
                 HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=3),
                 tasks=list(NAMES),
@@ -268,7 +268,9 @@ def test_a_task_that_shows_examples_needs_their_split(tmp_path: Path, write_rows
         load_benchmarks(["gsm8k"], str(tmp_path / "data"))
     write_rows("data/gsm8k/train.jsonl", rows)
     (found,) = load_benchmarks(["gsm8k"], str(tmp_path / "data"))
-    assert found.measure == "exact_match" and len(found.tasks["gsm8k"].eval_docs) == 8
+    assert (
+        found.score == ("exact_match", "strict-match") and len(found.tasks["gsm8k"].eval_docs) == 8
+    )
     (tmp_path / "data" / "gsm8k" / "test.jsonl").unlink()
     with pytest.raises(DataError, match=r"has train.jsonl; benchmark 'gsm8k' asks the split test"):
         load_benchmarks(["gsm8k"], str(tmp_path / "data"))

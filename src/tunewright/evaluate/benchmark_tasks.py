@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import random
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import yaml
 
 from tunewright.config.source_name import split_limit
@@ -25,6 +27,8 @@ from tunewright.errors import ConfigError, DataError, did_you_mean
 from tunewright.evaluate.benchmark_rows import Rows, find_rows, overridden
 from tunewright.models.load import quiet_loading
 
+SEED = 1234
+"""lm-eval's own, of the solved questions before a question too."""
 INSTALL = "pip install 'lm-eval==0.4.13'"
 _TASK = re.compile(r"^task:[ \t]*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _GROUP = re.compile(r"^group:[ \t]*[\"']?([^\s\"'#]+)", re.MULTILINE)
@@ -33,6 +37,7 @@ _TAGS = re.compile(
 )
 _UNSAFE = re.compile(r"^unsafe_code:[ \t]*true", re.MULTILINE)
 _RUNS_CODE = "Benchmark {!r} runs code that a model wrote; it is not asked."
+_NO_FILTER = "none"
 # What a score is made of is known for these alone: a number a question, or a loss and its size.
 _AGGREGATIONS = ("mean", "perplexity", "weighted_perplexity", "bits_per_byte")
 
@@ -44,14 +49,15 @@ class Benchmark:
     Attributes:
         name: as it was asked for.
         tasks: lm-eval's tasks by name; several where the name is of a group or a tag.
-        measure: lm-eval's name of the first metric that has a value for each question.
+        score: what is tested: the first of lm-eval's scores that has a value for each question, and
+            the filter that answers go through before it.
         limit: the first so many questions of each task; None for all.
         source: the data set, and the split whose questions are asked.
     """
 
     name: str
     tasks: dict[str, Any]
-    measure: str
+    score: tuple[str, str]
     limit: int | None
     source: str
 
@@ -94,7 +100,7 @@ def load_benchmarks(
     asked = dict(map(split_limit, names))
     if any(limit == 0 for limit in asked.values()):
         raise ConfigError("NAME#0 asks no question; NAME#200 asks the first 200.")
-    with quiet_lm_eval():
+    with running_lm_eval():
         known = _Definitions(folders[1])
         known.require(list(asked))
         return [_benchmark(known, name, limit, folders[0]) for name, limit in asked.items()]
@@ -211,14 +217,15 @@ def _benchmark(known: _Definitions, name: str, limit: int | None, folder: Path |
         # As `simple_evaluate` has it: no examples are shown where a task does not say how many.
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
-    measures = {_measure(name, task) for task in tasks.values()}
-    if len(measures) != 1:
+    scores = {_first_score(name, task) for task in tasks.values()}
+    if len(scores) != 1:
+        unlike = ", ".join(sorted(shown_score(score) for score in scores))
         raise ConfigError(
-            f"The tasks of {name!r} are measured by unlike scores ({', '.join(sorted(measures))}); "
-            f"ask for its tasks by name: {', '.join(list(tasks)[:5])}, ..."
+            f"The tasks of {name!r} are measured by unlike scores ({unlike}); ask for its tasks by "
+            f"name: {', '.join(list(tasks)[:5])}, ..."
         )
     source = rows.shown if rows is not None else _source(tasks)
-    return Benchmark(name, tasks, measures.pop(), limit, source)
+    return Benchmark(name, tasks, scores.pop(), limit, source)
 
 
 def supported_aggregation(task: Any, measure: str) -> str | None:
@@ -229,10 +236,16 @@ def supported_aggregation(task: Any, measure: str) -> str | None:
     return next((name for name in _AGGREGATIONS if made is getattr(metrics, name)), None)
 
 
-def _measure(name: str, task: Any) -> str:
+def shown_score(score: tuple[str, str]) -> str:
+    """A score and its filter, as people read them."""
+    return score[0] if score[1] == _NO_FILTER else f"{score[0]}, {score[1]}"
+
+
+def _first_score(name: str, task: Any) -> tuple[str, str]:
+    filters = getattr(task.config, "filter_list", None) or [{"name": _NO_FILTER}]
     for measure in task.aggregation():
         if supported_aggregation(task, measure) is not None:
-            return str(measure)
+            return str(measure), str(filters[0]["name"])
     raise ConfigError(
         f"Benchmark {name!r} is scored by {', '.join(task.aggregation())} of all answers together, "
         "which have no value for a question; intervals and tests need one."
@@ -278,8 +291,12 @@ def _not_there(
 
 
 @contextmanager
-def quiet_lm_eval() -> Iterator[None]:
-    """Keep lm-eval's warnings and bars off the screen; no setting switches off its bars."""
+def running_lm_eval() -> Iterator[None]:
+    """lm-eval at work: seeded as by `simple_evaluate`, with its warnings and bars off the screen.
+
+    What was drawn before goes on as it would have. No setting switches off the bars.
+    """
+    import torch
     from lm_eval.api import model, task
     from lm_eval.models import huggingface
     from tqdm import tqdm
@@ -287,18 +304,24 @@ def quiet_lm_eval() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("lm_eval", "lm_eval.api.task")]
     levels = [logger.level for logger in loggers]
     modules: tuple[Any, ...] = (model, task, huggingface)
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    drawn = random.getstate(), np.random.get_state()
 
     def no_bar(*args: Any, **options: Any) -> Any:
         return tqdm(*args, **options | {"disable": True})
 
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     for module in modules:
         module.tqdm = no_bar
     try:
-        with no_progress_bars(), quiet_loading():
+        with no_progress_bars(), quiet_loading(), torch.random.fork_rng():
+            random.seed(0)
+            np.random.seed(SEED)
+            torch.manual_seed(SEED)
             yield
     finally:
+        random.setstate(drawn[0])
+        np.random.set_state(drawn[1])
         for module in modules:
             module.tqdm = tqdm
         for logger, level in zip(loggers, levels, strict=True):

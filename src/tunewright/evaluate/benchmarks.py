@@ -23,14 +23,18 @@ from tunewright.evaluate.before_after import (
     those,
     told_probes,
 )
-from tunewright.evaluate.benchmark_tasks import Benchmark, quiet_lm_eval, supported_aggregation
+from tunewright.evaluate.benchmark_tasks import (
+    SEED,
+    Benchmark,
+    running_lm_eval,
+    shown_score,
+    supported_aggregation,
+)
 from tunewright.metrics import get_metric
 from tunewright.metrics.numbers import mean_value
 from tunewright.metrics.registry import Metric
 from tunewright.models.load import Finished, load_finished
 
-_SEED = 1234
-"""Of the solved questions that are shown before a question: lm-eval's own default."""
 _RIGHT, _WRONG = "right", "wrong"
 
 Key = tuple[str, str]
@@ -73,8 +77,8 @@ def measure_benchmarks(
     Returns:
         `before` (the base; None where the model does not say what it was tuned from), `status`,
         `verdict` and `notes` as `measure_forgetting`, and `probes`: by benchmark what
-        `told_probes` says, with `shots`, `limit`, `filter`, `others` (further scores, `before` and
-        `after`) and, of a group, `tasks`.
+        `told_probes` says, with `shots`, `limit`, `others` (further scores, `before` and `after`)
+        and, of a group, `tasks`.
 
     Raises:
         ConfigError: the model is no decoder.
@@ -117,7 +121,7 @@ def _ask(
     from lm_eval.models.huggingface import HFLM
 
     said = {}
-    with quiet_lm_eval():
+    with running_lm_eval():
         asked = HFLM(
             pretrained=finished.model,
             tokenizer=finished.tokenizer,
@@ -126,7 +130,7 @@ def _ask(
         )
         for one in benchmarks:
             for task in one.tasks.values():
-                task.set_fewshot_seed(seed=_SEED)  # both models see the same examples
+                task.set_fewshot_seed(seed=SEED)  # both models see the same examples
             what = f"{one.name} {when} tuning" if when else one.name
             with _counted(asked, one, progress, what):
                 found = evaluate(
@@ -184,27 +188,16 @@ def _values(rows: Sequence[Mapping[str, Any]]) -> dict[Key, list[Any]]:
     return found
 
 
-def _first_key(one: Benchmark, said: _Said) -> Key:
-    """The score that is tested, behind the first filter of its task."""
-    first = next(iter(said.values()))
-    return next(key for key in first if key[0] == one.measure)
-
-
-def _shown(key: Key) -> str:
-    return key[0] if key[1] == "none" else f"{key[0]}, {key[1]}"
-
-
 def _pooled(said: _Said, key: Key) -> list[Any]:
     return [value for task in said.values() for value in task[key]]
 
 
 def _probe(one: Benchmark, after: _Said, before: _Said | None) -> Probe:
-    key = _first_key(one, after)
     task = next(iter(one.tasks.values()))
-    values = [_pooled(said, key) for said in (after, before) if said is not None]
-    metric, references, scored = _scored(task, key[0], values)
+    values = [_pooled(said, one.score) for said in (after, before) if said is not None]
+    metric, references, scored = _scored(task, one.score[0], values)
     then = scored[1] if before is not None else None
-    return Probe(one.name, metric, references, scored[0], then, one.source, _shown(key))
+    return Probe(one.name, metric, references, scored[0], then, one.source, shown_score(one.score))
 
 
 def _scored(task: Any, measure: str, said: Sequence[list[Any]]) -> tuple[Metric, Any, list[Any]]:
@@ -236,7 +229,7 @@ def _scored(task: Any, measure: str, said: Sequence[list[Any]]) -> tuple[Metric,
 
 def _besides(one: Benchmark, after: _Said, before: _Said | None) -> dict[str, Any]:
     """What is told beside the score that is tested: other scores, and the tasks of a group."""
-    key, task = _first_key(one, after), next(iter(one.tasks.values()))
+    task = next(iter(one.tasks.values()))
     models = {"after": after} | ({} if before is None else {"before": before})
 
     def values(other: Key, only: str | None = None) -> dict[str, float | None]:
@@ -245,19 +238,29 @@ def _besides(one: Benchmark, after: _Said, before: _Said | None) -> dict[str, An
             for when, said in models.items()
         }
 
-    counted = [other for other in next(iter(after.values())) if other != key]
+    shared = set.intersection(*(set(said) for said in after.values())) - {one.score}
     found: dict[str, Any] = {
         "shots": int(task.get_config("num_fewshot") or 0),
         "limit": one.limit,
         "others": {
-            _shown(other): values(other)
-            for other in counted
-            if supported_aggregation(task, other[0]) is not None
+            shown_score(other): values(other)
+            for other in next(iter(after.values()))
+            if other in shared and _is_known(task, other, after)
         },
     }
     if len(one.tasks) > 1:
-        found["tasks"] = {name: values(key, name) for name in after}
+        found["tasks"] = {name: values(one.score, name) for name in after}
     return found
+
+
+def _is_known(task: Any, key: Key, said: _Said) -> bool:
+    """Whether a score has a number, or a loss and its size, for every question."""
+    if supported_aggregation(task, key[0]) is None:
+        return False
+    try:
+        return bool(np.isfinite(np.array(_pooled(said, key), np.float64)).all())
+    except (TypeError, ValueError):  # text, None, or lists of unlike length
+        return False
 
 
 def _value(task: Any, key: Key, values: list[Any]) -> float | None:
