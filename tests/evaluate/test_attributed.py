@@ -138,16 +138,15 @@ def test_a_decoder_that_classifies_keeps_the_token_it_reads_from(
 
 @pytest.fixture(scope="module")
 def tagger(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tags a word by the word before it: after `very` it is strong, after `not` it is plain."""
+    """Finds good words, which are entities of type GOOD, and bad ones, of type BAD."""
     folder = tmp_path_factory.mktemp("tagger")
     rows = folder / "rows.jsonl"
     chance = random.Random(1)
     lines = []
     for i in range(160):
-        before, tag = (("very", "B-STRONG"), ("not", "B-PLAIN"))[i % 2]
         lead = [chance.choice(WORDS[10:15]) for _ in range(chance.randrange(4))]
-        tokens = [*lead, before, chance.choice(WORDS[:10]), "and"]
-        tags = ["O"] * len(lead) + ["O", tag, "O"]
+        tokens = [*lead, "very", WORDS[chance.randrange(5) + 5 * (i % 2)], "and"]
+        tags = ["O"] * len(lead) + ["O", ("B-GOOD", "B-BAD")[i % 2], "O"]
         lines.append({"tokens": tokens, "tags": tags})
     rows.write_text("\n".join(map(json.dumps, lines)))
     made = recipe(
@@ -167,11 +166,11 @@ def test_the_tag_of_a_word_is_explained_by_the_words_around_it(
     assert run([*words, "--report", str(page), "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["attribution"]["rows"]
     said = [word["text"] for word in row["words"]]
-    before = next(i for i, word in enumerate(said) if word in ("very", "not"))
-    assert row["word"] == before + 2  # the only word of an entity, counted from 1
+    place = said.index("very") + 1
+    assert row["word"] == place + 1  # the only word of an entity, counted from 1
     assert row["of"] == row["predicted"] == row["expected"] != "O"
     strongest = max(row["words"], key=lambda word: word["score"])
-    assert strongest["text"] == said[before + 1]  # one of ten words that alone are entities
+    assert strongest["text"] == said[place]
     total = sum(word["score"] for word in row["words"])
     assert row["complete"]
     assert total == pytest.approx(row["output"] - row["baseline_output"] + row["gap"], abs=1e-6)
@@ -184,7 +183,7 @@ def test_the_tag_of_a_word_is_explained_by_the_words_around_it(
     others = torch.cat([logits[:label], logits[label + 1 :]])
     assert row["output"] == pytest.approx(float(logits[label] - others.logsumexp(0)), abs=1e-4)
     html = page.with_suffix(".html").read_text()
-    chosen = f"Row 3, word {row['word']} ({said[before + 1]}): predicted {row['of']}"
+    chosen = f"Row 3, word {row['word']} ({said[place]}): predicted {row['of']}"
     assert chosen in html and ' meant" title=' in html
     assert f"3, word {row['word']} " in page.read_text()
     assert run([*words, "--attribute-word", "1"]) == 0
@@ -193,8 +192,8 @@ def test_the_tag_of_a_word_is_explained_by_the_words_around_it(
 
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
 def test_the_worst_entities_are_explained_at_a_wrong_word(tagger: Path) -> None:
-    words = ("the", "very", "good", "and", "not", "bad", "and")
-    tags = ("O", "O", "B-PLAIN", "O", "O", "B-PLAIN", "O")  # the model finds the first strong
+    words = ("the", "very", "good", "and", "very", "bad", "and")
+    tags = ("O", "O", "B-BAD", "O", "O", "B-BAD", "O")
     rows = Dataset(
         Task.TOKEN_CLASSIFICATION, (Record(text=" ".join(words), words=words, label=tags, row=1),)
     )
@@ -203,7 +202,7 @@ def test_the_worst_entities_are_explained_at_a_wrong_word(tagger: Path) -> None:
     ).attribution
     assert found is not None
     assert [(row["word"], row["expected"], row["predicted"]) for row in found["rows"]] == [
-        (3, "B-PLAIN", "B-STRONG")
+        (3, "B-BAD", "B-GOOD")
     ]
     for word, said in ((9, "row 1 has 7 words, of which the model sees 6"), (None, "")):
         options: dict[str, Any] = {"attribute_to_rows": [1], "attribute_word": word}
