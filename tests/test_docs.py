@@ -295,7 +295,9 @@ def test_every_recipe_and_json_of_a_page_loads(
     monkeypatch.chdir(tmp_path)
     for block in blocks(PAGES[NAMES.index(name)]):
         if block.note == "file":
-            (tmp_path / block.name).write_text(block.text, encoding="utf-8")
+            target = tmp_path / block.name
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(block.text, encoding="utf-8")
         if block.language == "yaml":
             Recipe.check(merge(_MINIMAL, parse_yaml(block.text, name)), name)
         elif block.language == "json":

@@ -19,8 +19,9 @@ from tunewright.config.recipe import Recipe
 from tunewright.config.task import Task
 from tunewright.data.records import Dataset, Splits
 from tunewright.data.sources import load, load_splits
-from tunewright.errors import ArtifactError, DataError, TunewrightError
+from tunewright.errors import ArtifactError, ConfigError, DataError, TunewrightError
 from tunewright.evaluate.answers import Progress
+from tunewright.evaluate.benchmark_tasks import load_benchmarks, require_asked
 from tunewright.evaluate.endpoint import Endpoint
 from tunewright.evaluate.judge import ask_judge
 from tunewright.evaluate.leakage import leaked_rows, said_of_leakage
@@ -199,6 +200,9 @@ def evaluate_model(
     forgetting: bool = False,
     probe_pairs: str | None = None,
     probe_text: str | None = None,
+    benchmarks: Sequence[str] | None = None,
+    benchmark_data: str | None = None,
+    benchmark_tasks: str | None = None,
     **options: Any,
 ) -> Evaluation:
     """Score a model; see `tunewright.evaluate.run.evaluate` for the options.
@@ -215,9 +219,12 @@ def evaluate_model(
         progress: told how far the work is.
         forgetting: also measure what tuning cost, by probes before and after.
         probe_pairs, probe_text: files of your own for the probes; each asks for them.
+        benchmarks: public benchmarks by lm-eval's names, asked of the model and its base.
+        benchmark_data, benchmark_tasks: folders of their questions, and of tasks of your own.
 
     Raises:
-        DataError: no rows were given and the model's folder has none.
+        ConfigError: a benchmark is unknown, or cannot be asked.
+        DataError: no rows were given and the model's folder has none; or a benchmark has none.
     """
     if forgetting or probe_pairs or probe_text:
         options["probes"] = load_probes(probe_pairs, probe_text)
@@ -226,6 +233,12 @@ def evaluate_model(
     if num_samples is not None and num_samples < len(dataset):
         dataset = dataset.select(range(num_samples))
     check_metrics(options.get("metrics") or (), dataset.task)
+    if benchmarks:
+        require_asked(dataset.task)
+        options["benchmarks"] = load_benchmarks(benchmarks, benchmark_data, benchmark_tasks)
+    elif benchmark_data or benchmark_tasks:
+        option = "--benchmark-data" if benchmark_data else "--benchmark-tasks"
+        raise ConfigError(f"{option} is for public benchmarks; name one: --benchmark NAME.")
     if train_source is not None:
         train_rows: Dataset | None = load(train_source, task=dataset.task, columns=columns)
     else:

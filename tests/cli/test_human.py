@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asked import name_answers, presser
 from tunewright.cli.app import run
 from tunewright.errors import ArtifactError, ConfigError, DataError
-from tunewright.evaluate import people
 from tunewright.evaluate.people import (
     MODEL,
     OTHER,
@@ -139,25 +137,14 @@ def test_the_command_asks_in_turn_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: Any,
 ) -> None:
-    # Random weights say bytes that read alike. Each model is asked once, however often one calls.
-    models = iter(["one", "two"])
-
-    def generated(model: Any, tokenizer: Any, prompts: list[Any], *_: Any, **__: Any) -> list[str]:
-        name = next(models)
-        return [f"{name} says {i}" for i in range(len(prompts))]
-
-    monkeypatch.setattr(people, "generate", generated)
+    name_answers(monkeypatch, "one", "two")
     other = tmp_path / "other"
     shutil.copytree(tiny_decoder, other)
     folder = tmp_path / "votes of people"
     words = ["evaluate", str(tiny_decoder), "--human", "--against", str(other), "--num-samples"]
     words += ["4", "--max-new-tokens", "4", "--data", str(instruction_file), "--output"]
     words += [str(folder), "--device", "cpu"]
-
-    def keys(pressed: str, *more: str) -> int:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(pressed))
-        return run([*words, *more])
-
+    keys = presser(monkeypatch, words)
     assert keys("q", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"votes": {}}
     assert keys("1x2u", "--json", "--rater", "anna") == 0

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asked import presser
 from tunewright.artifacts import Artifact
 from tunewright.cli.app import run
 from tunewright.errors import ArtifactError, ConfigError, DataError
@@ -107,23 +106,16 @@ def test_few_ratings_have_no_test_and_none_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_command_rates_and_goes_on(
-    tiny_decoder: Path,
-    instruction_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_decoder: Path, instruction_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: Any,
-) -> None:
+) -> None:  # fmt: skip
     from tunewright import pipeline
 
     folder = tmp_path / "rated"
     Artifact.create(folder, "human", {})
     monkeypatch.setattr(pipeline, "human_answers", lambda *_, **__: ROWS[:2])
     words = ["evaluate", str(tiny_decoder), "--human", "--rate", "--output", str(folder)]
-
-    def keys(pressed: str, *more: str) -> int:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(pressed))
-        return run([*words, "--data", str(instruction_file), *more])
-
+    keys = presser(monkeypatch, [*words, "--data", str(instruction_file)])
     assert keys("q") == 0
     assert "There is no rating yet" in capsys.readouterr().err
     assert keys("s57u4q") == 0

@@ -136,6 +136,83 @@ def test_a_decoder_that_classifies_keeps_the_token_it_reads_from(
     assert found.attribution is not None and found.attribution["complete"] == 1
 
 
+@pytest.fixture(scope="module")
+def tagger(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finds good words, which are entities of type GOOD, and bad ones, of type BAD."""
+    folder = tmp_path_factory.mktemp("tagger")
+    rows = folder / "rows.jsonl"
+    chance = random.Random(1)
+    lines = []
+    for i in range(160):
+        lead = [chance.choice(WORDS[10:15]) for _ in range(chance.randrange(4))]
+        tokens = [*lead, "very", WORDS[chance.randrange(5) + 5 * (i % 2)], "and"]
+        tags = ["O"] * len(lead) + ["O", ("B-GOOD", "B-BAD")[i % 2], "O"]
+        lines.append({"tokens": tokens, "tags": tags})
+    rows.write_text("\n".join(map(json.dumps, lines)))
+    made = recipe(
+        tiny_encoder, rows, folder / "run", num_train_epochs=4, learning_rate=1e-2,
+        data={"train": str(rows), "validation": 0, "test": 0.25},
+    )  # fmt: skip
+    train(made)
+    return folder / "run"
+
+
+@pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
+def test_the_tag_of_a_word_is_explained_by_the_words_around_it(
+    tagger: Path, tmp_path: Path, capsys: Any
+) -> None:
+    page = tmp_path / "report.md"
+    words = ["evaluate", str(tagger), "--no-baselines", "--attribute-row", "3"]
+    assert run([*words, "--report", str(page), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["attribution"]["rows"]
+    said = [word["text"] for word in row["words"]]
+    place = said.index("very") + 1
+    assert row["word"] == place + 1  # the only word of an entity, counted from 1
+    assert row["of"] == row["predicted"] == row["expected"] != "O"
+    strongest = max(row["words"], key=lambda word: word["score"])
+    assert strongest["text"] == said[place]
+    total = sum(word["score"] for word in row["words"])
+    assert row["complete"]
+    assert total == pytest.approx(row["output"] - row["baseline_output"] + row["gap"], abs=1e-6)
+    # The output is the log-odds of the tag at the word's place.
+    finished = load_finished(str(tagger))
+    label = finished.settings.labels.index(row["of"])
+    encoded = finished.tokenizer(" ".join(said), return_tensors="pt")
+    with torch.no_grad():
+        logits = finished.model(**encoded).logits[0, row["word"]].double()
+    others = torch.cat([logits[:label], logits[label + 1 :]])
+    assert row["output"] == pytest.approx(float(logits[label] - others.logsumexp(0)), abs=1e-4)
+    html = page.with_suffix(".html").read_text()
+    chosen = f"Row 3, word {row['word']} ({said[place]}): predicted {row['of']}"
+    assert chosen in html and ' meant" title=' in html
+    assert f"3, word {row['word']} " in page.read_text()
+    assert run([*words, "--attribute-word", "1"]) == 0
+    assert "Row 3, word 1, predicted O" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
+def test_the_worst_entities_are_explained_at_a_wrong_word(tagger: Path) -> None:
+    words = ("the", "very", "good", "and", "very", "bad", "and")
+    tags = ("O", "O", "B-BAD", "O", "O", "B-BAD", "O")
+    rows = Dataset(
+        Task.TOKEN_CLASSIFICATION, (Record(text=" ".join(words), words=words, label=tags, row=1),)
+    )
+    found = pipeline.evaluate_model(
+        str(tagger), rows, with_baselines=False, attribute=1
+    ).attribution
+    assert found is not None
+    assert [(row["word"], row["expected"], row["predicted"]) for row in found["rows"]] == [
+        (3, "B-BAD", "B-GOOD")
+    ]
+    for word, said in ((9, "row 1 has 7 words, of which the model sees 6"), (None, "")):
+        options: dict[str, Any] = {"attribute_to_rows": [1], "attribute_word": word}
+        if word is None:
+            options = {"attribute_word": 1}
+            said = "it needs --attribute-row ROW"
+        with pytest.raises(ConfigError, match=said):
+            pipeline.evaluate_model(str(tagger), rows, with_baselines=False, **options)
+
+
 def test_a_word_beyond_the_length_is_said_not_to_be_seen(tuned: Path) -> None:
     long = "the film was lovely " + "very " * 80 + "end"
     rows = Dataset(Task.CLASSIFICATION, (Record(text=long, label="positive", row=1),))
@@ -152,5 +229,7 @@ def test_rows_and_tasks_without_an_attribution_are_refused(tuned: Path, tiny_dec
     with pytest.raises(ConfigError, match="--attribute-row 999: there is no such row among the 60"):
         pipeline.evaluate_model(str(tuned), with_baselines=False, attribute_to_rows=[999])
     rows = Dataset(Task.TEXT, (Record(text="a text"),))
-    with pytest.raises(ConfigError, match="task 'text' has neither"):
+    with pytest.raises(ConfigError, match="task 'text' has none: a text is as many predictions"):
         pipeline.evaluate_model(str(tiny_decoder), rows, attribute=1)
+    with pytest.raises(ConfigError, match="rows of task 'classification' have no tags"):
+        pipeline.evaluate_model(str(tuned), attribute_to_rows=[1], attribute_word=2)

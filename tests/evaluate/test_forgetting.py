@@ -17,7 +17,7 @@ from tunewright.errors import ConfigError, DataError
 from tunewright.evaluate import forgetting
 from tunewright.evaluate.forgetting import measure_forgetting
 from tunewright.evaluate.probe_rows import CHECKS, follows, load_probes
-from tunewright.evaluate.report_blocks import forgetting_table
+from tunewright.evaluate.report_blocks import before_after_table
 from tunewright.models.load import load_finished
 
 
@@ -121,7 +121,7 @@ def test_evaluate_says_what_was_forgotten_in_every_form(
     for page in ("r.md", "r.html"):
         said = (tmp_path / page).read_text()
         assert "Forgetting" in said and "Minimal pairs" in said and "Tuning made" in said
-    table = forgetting_table(found)
+    table = before_after_table(found)
     assert [row[-1] for row in table.rows][1] == "worse" and 1 in table.marked
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from asked import name_answers
 from tunewright._api.evaluate import EvaluationConfig, ModelEvaluator, compare_models
 from tunewright.cli.app import run
 from tunewright.errors import ConfigError, DataError, WorkError
@@ -273,13 +274,7 @@ def test_the_command_judges_and_refuses_what_does_not_belong(
     tiny_decoder: Path, instruction_file: Path, tmp_path: Path, serve: Any,
     monkeypatch: pytest.MonkeyPatch, capsys: Any,
 ) -> None:  # fmt: skip
-    models = iter(["model", "other"])
-
-    def generated(model: Any, tokenizer: Any, prompts: list[Any], *_: Any, **__: Any) -> list[str]:
-        name = next(models)
-        return [f"{name} says {i}" for i in range(len(prompts))]
-
-    monkeypatch.setattr(people, "generate", generated)
+    name_answers(monkeypatch, "model", "other")
     other = tmp_path / "other"
     shutil.copytree(tiny_decoder, other)
     words = ["evaluate", str(tiny_decoder), "--against", str(other), "--num-samples", "8"]

@@ -14,8 +14,9 @@ import yaml
 from example_section import classification_section, language_section, metric
 
 from tunewright.errors import DataError
-from tunewright.evaluate import wording
+from tunewright.evaluate import pages, wording
 from tunewright.evaluate.report import ReportPaths, Section, write_report
+from tunewright.evaluate.report_tables import Table
 from tunewright.evaluate.verdict import verdict
 
 
@@ -320,3 +321,22 @@ def test_no_section_is_an_error(tmp_path: Path) -> None:
 )
 def test_numbers_read_as_people_write_them(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def test_an_interval_may_stand_below_its_score_and_other_cells_are_left_alone() -> None:
+    parts = pages.score_parts("0.554 (0.459\u20130.661)")
+    assert parts == '0.554 <span class="between">(0.459\u20130.661)</span>'
+    assert pages.score_parts("\u22120.10 (\u22120.20 to 0.10)") is not None
+    for cell in ("real", "p = 0.004", "a word (in brackets, two)", "<b> (x"):
+        assert pages.score_parts(cell) is None
+    assert "<b>" not in str(pages.score_parts("<b> (<i>)"))
+
+
+def test_a_wide_table_of_scores_says_where_its_further_columns_are() -> None:
+    template = '{% from "parts.html.j2" import table %}{{ table(rows, "scores") }}'
+    rendered = pages._environment(markdown=False).from_string(template)
+    for columns, said in ((7, False), (8, True)):
+        rows = Table([f"m{i}" for i in range(columns)], [["0.5 (0.4\u20130.6)"] * columns])
+        page = rendered.render(rows=rows)
+        assert ("A wider screen" in page) == said
+        assert page.count('class="scored"') == columns - 1

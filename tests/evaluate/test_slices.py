@@ -137,6 +137,65 @@ def test_equal_slices_are_called_worse_in_five_per_cent_of_sets_at_most(metric: 
     assert alarms <= 4  # of 25 sets at 5 %, more than 4 come once in 140 times
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "mae"])
+def test_rows_that_share_a_source_raise_no_more_false_alarms(metric: str) -> None:
+    """Thirty documents of eight rows that are right or wrong together, in shops that are alike."""
+    rng = np.random.default_rng(11)
+    document = np.repeat(np.arange(30), 8)
+    records = rows(
+        240, shop=["abc"[i % 3] for i in document], kind=["xy"[i % 2] for i in range(240)]
+    )
+    alarms, loose, sets = 0, 0, 40
+    for i in range(sets):
+        hard = rng.beta(0.3, 0.2, 30)[document]  # most documents are nearly all right, or wrong
+        if metric == "accuracy":
+            truth: Any = ["r"] * 240
+            guess: Any = np.where(rng.random(240) < hard, "r", "w").tolist()
+        else:
+            truth, guess = np.zeros(240), hard + rng.exponential(0.1, size=240)
+        options: dict[str, Any] = {"wanted": ["shop", "kind"], "seed": i}
+        found = find_slices(records, metric, truth, guess, groups=document, **options)
+        by_row = find_slices(records, metric, truth, guess, **options)
+        assert found is not None and by_row is not None
+        alarms += any(one["worse"] for one in found["slices"])
+        loose += any(one["worse"] for one in by_row["slices"])
+    assert alarms <= 5  # of 40 sets at 5 %, more than 5 come once in 70 times
+    assert loose >= 10  # taken for independent draws, rows raise twice as many and more
+
+
+def test_a_slice_that_is_worse_in_many_groups_is_found_and_one_of_a_single_group_is_not() -> None:
+    document = np.repeat(np.arange(24), 10)
+    shop = ["b" if i % 3 == 0 else "a" for i in document]
+    odd = ["odd" if i == 5 else "even" for i in document]
+    wrong = np.array([s == "b" for s in shop]) & (np.arange(240) % 10 < 5)
+    wrong |= document == 5
+    guess = np.where(wrong, "no", "yes").tolist()
+    records = rows(240, shop=shop, odd=odd)
+    found = find_slices(records, "accuracy", ["yes"] * 240, guess, groups=document.tolist())
+    assert found is not None
+    by = {next(iter(s["where"].values())): s for s in found["slices"] if len(s["where"]) == 1}
+    assert by["b"]["worse"] and not by["odd"]["worse"]
+    assert (by["odd"]["score"]["low"], by["odd"]["score"]["high"]) == (None, None)
+    # Every document of shop b is half right: whole documents leave no doubt that rows would.
+    assert by["b"]["score"]["low"] == by["b"]["score"]["high"] == 0.5
+    loose = find_slices(records, "accuracy", ["yes"] * 240, guess)
+    assert loose is not None
+    assert any(s["worse"] for s in loose["slices"] if s["where"] == {"odd": "odd"})
+
+
+def test_groups_of_one_row_are_tested_as_rows_are() -> None:
+    rng = np.random.default_rng(2)
+    hard = np.arange(200) % 2 == 0
+    guess = rng.exponential(np.where(hard, 1.25, 1.0))
+    records = rows(200, kind=["hard" if h else "easy" for h in hard])
+    by_row = find_slices(records, "mae", np.zeros(200), guess)
+    grouped = find_slices(records, "mae", np.zeros(200), guess, groups=list(range(200)))
+    assert by_row is not None and grouped is not None
+    for one, other in zip(by_row["slices"], grouped["slices"], strict=True):
+        assert one["score"]["value"] == other["score"]["value"]
+        assert one["p"] == pytest.approx(other["p"], abs=0.03)
+
+
 def test_entities_are_sliced_by_their_types_and_tested_by_exchange() -> None:
     tags = [("B-PER", "O"), ("B-LOC", "I-LOC"), ("O", "O")] * 30
     records = [Record(text="x x", words=("x", "x"), label=t, meta={"shop": "a"}) for t in tags]

@@ -81,6 +81,8 @@ class EvaluationConfig:
         few_shot: training rows to show the base before each row, as one more baseline.
         forgetting: measure what tuning cost, by probes before and after (models of text only).
         probe_pairs, probe_text: files of your own for the probes.
+        benchmarks: public benchmarks by lm-eval's names, asked of the model and of its base.
+        benchmark_data, benchmark_tasks: folders of their questions, and of tasks of your own.
         encoder: what the metric `bertscore` compares texts by. None: all-minilm-l6-v2.
         robustness: also score the rows with typing slips, in other case, without punctuation.
         latency: so many rows are also answered one by one, and timed.
@@ -92,6 +94,7 @@ class EvaluationConfig:
         judge_timeout: seconds that one of its replies may take.
         attribute: of so many of the worst errors, say which words moved the prediction.
         attribute_rows: the same of these rows, by their number.
+        attribute_word: of tagged rows, the word of them whose tag is explained, from 1.
     """
 
     model_path: str
@@ -113,6 +116,9 @@ class EvaluationConfig:
     forgetting: bool = False
     probe_pairs: str | None = None
     probe_text: str | None = None
+    benchmarks: Sequence[str] | None = None
+    benchmark_data: str | None = None
+    benchmark_tasks: str | None = None
     encoder: str | None = None
     robustness: bool = False
     latency: int = 0
@@ -122,6 +128,7 @@ class EvaluationConfig:
     judge_timeout: float = SECONDS
     attribute: int = 0
     attribute_rows: Sequence[int] = ()
+    attribute_word: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
@@ -223,8 +230,12 @@ class ModelEvaluator:
                 paraphraser=config.paraphraser,
                 attribute=config.attribute,
                 attribute_to_rows=config.attribute_rows,
+                attribute_word=config.attribute_word,
                 probe_pairs=config.probe_pairs,
                 probe_text=config.probe_text,
+                benchmarks=config.benchmarks,
+                benchmark_data=config.benchmark_data,
+                benchmark_tasks=config.benchmark_tasks,
             ).to_dict()
         if config.custom_evaluation_function is not None:
             found["custom"] = self._custom()

@@ -77,6 +77,21 @@ def evaluate(
     probe_text: Annotated[
         str | None, typer.Option(help="General text of your own for --forgetting.")
     ] = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A public benchmark of lm-eval, such as arc_easy, asked of the model and of its "
+            "base; arc_easy#200 asks the first 200 questions. May be repeated."
+        ),
+    ] = None,
+    benchmark_data: Annotated[
+        str | None,
+        typer.Option(help="Folder with the questions of benchmarks: NAME.jsonl, NAME/test.jsonl."),
+    ] = None,
+    benchmark_tasks: Annotated[
+        str | None,
+        typer.Option(help="Folder with benchmarks of your own, as YAML files of lm-eval."),
+    ] = None,
     robustness: Annotated[
         bool,
         typer.Option(
@@ -98,6 +113,10 @@ def evaluate(
     attribute_row: Annotated[
         list[int] | None,
         typer.Option(min=1, help="The same of this row, by its number. May be repeated."),
+    ] = None,
+    attribute_word: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of entities, the word of --attribute-row whose tag is meant."),
     ] = None,
     human: Annotated[
         bool,
@@ -197,8 +216,12 @@ def evaluate(
                 "--latency": latency,
                 "--attribute": attribute,
                 "--attribute-row": attribute_row,
+                "--attribute-word": attribute_word,
                 "--probe-pairs": probe_pairs,
                 "--probe-text": probe_text,
+                "--benchmark": benchmark,
+                "--benchmark-data": benchmark_data,
+                "--benchmark-tasks": benchmark_tasks,
                 "--max-length": max_length,
                 "--quantized": quantized,
                 "--group-size": group_size,
@@ -267,8 +290,12 @@ def evaluate(
             latency=latency,
             attribute=attribute,
             attribute_to_rows=attribute_row or (),
+            attribute_word=attribute_word,
             probe_pairs=probe_pairs,
             probe_text=probe_text,
+            benchmarks=benchmark,
+            benchmark_data=benchmark_data,
+            benchmark_tasks=benchmark_tasks,
             batch_size=batch_size,
             max_length=max_length,
             max_new_tokens=max_new_tokens,

@@ -195,17 +195,23 @@ def comparison_lines(evaluation: Mapping[str, Any]) -> list[str]:
 
 def finding_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """Sentences on the rows that the model is worse on, as they are or changed, and on what it
-    forgot."""
+    can do beside its task."""
     from tunewright.evaluate.suspect_rows import said_of_suspects
 
-    lost = evaluation.get("forgetting") or {}
+    lost, public = (evaluation.get(key) or {} for key in ("forgetting", "benchmarks"))
     slices = (evaluation.get("slices") or {}).get("verdict", [])
     robust = evaluation.get("robustness") or {}
     said = [*robust.get("verdict", []), *robust.get("notes", [])]
     words = attribution_lines(evaluation.get("attribution") or {"rows": []})
     doubted = evaluation.get("suspects") or {"count": 0}
     labels = [said_of_suspects(doubted)] if doubted["count"] else []
-    return [*slices, *labels, *said, *words, *lost.get("verdict", []), *lost.get("notes", [])]
+    probed = [
+        line
+        for found in (lost, public)
+        for key in ("verdict", "notes")
+        for line in found.get(key, [])
+    ]
+    return [*slices, *labels, *said, *words, *probed]
 
 
 def cost_line(evaluation: Mapping[str, Any]) -> str:
@@ -234,7 +240,8 @@ def attribution_lines(found: Mapping[str, Any]) -> list[str]:
         seen = [word for word in row["words"] if word["score"] is not None]
         most = sorted(seen, key=lambda word: -abs(word["score"]))[:5]
         words = ", ".join(f"{word['text']} {word['score']:+.2f}" for word in most)
-        said.append(f"Row {row['row']}, predicted {row['predicted']}: {words}.")
+        meant = f", word {row['word']}" if row.get("word") else ""
+        said.append(f"Row {row['row']}{meant}, predicted {row['predicted']}: {words}.")
     return said
 
 

@@ -328,7 +328,7 @@ def _write_files(
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     import datasets
 
     hidden = datasets.are_progress_bars_disabled()
@@ -352,7 +352,7 @@ def _write_saved(prefix: Path, parts: Mapping[str, Sequence[Row]]) -> dict[str, 
     prefix.parent.mkdir(parents=True, exist_ok=True)
     saved = datasets.DatasetDict({part: datasets.Dataset(_arrow(r)) for part, r in parts.items()})
     with tempfile.TemporaryDirectory(dir=prefix.parent, prefix=f".{prefix.name}-") as scratch:
-        with _no_progress_bars():
+        with no_progress_bars():
             saved.save_to_disk(str(Path(scratch) / "new"))
         if prefix.exists():
             prefix.rename(Path(scratch) / "old")

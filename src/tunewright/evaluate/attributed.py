@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,33 +16,49 @@ from tunewright.config.task import Task
 from tunewright.data.records import Record
 from tunewright.errors import ConfigError
 from tunewright.evaluate.answers import Answers, Progress, Work, row_counter
+from tunewright.evaluate.entity_rows import telling_word, worst_entity_places
 from tunewright.evaluate.previous import listed
 from tunewright.evaluate.worst_errors import worst_places
 from tunewright.models.attribution import (
     TOLERANCE,
     Attribution,
     Score,
+    at_word,
     attribute,
     log_odds,
     single_output,
 )
-from tunewright.models.forward import LabelForward
+from tunewright.models.forward import LabelForward, TagForward
 from tunewright.models.load import Finished
 
 METHOD = "integrated gradients"
-_TASKS = (Task.CLASSIFICATION, Task.MULTILABEL, Task.REGRESSION)
+_TASKS = (Task.CLASSIFICATION, Task.MULTILABEL, Task.REGRESSION, Task.TOKEN_CLASSIFICATION)
+_TEXT = "a text is as many predictions as it has tokens"
+_WHY_NOT = {
+    Task.INSTRUCTION: _TEXT,
+    Task.TEXT: _TEXT,
+    Task.QUESTION_ANSWERING: "an answer is two places at once, the best over all parts of a text",
+    Task.EMBEDDING: "a rank depends on all texts that are searched, not on the words of one",
+}
 
 
-def require_attributable(task: Task) -> None:
+def require_attributable(task: Task, word: int | None = None) -> None:
     """Refuse rows whose predictions cannot be attributed to words.
 
     Raises:
-        ConfigError: the task is not one of labels or numbers.
+        ConfigError: the task is not one of labels, numbers or tags; or a word is chosen in rows
+            that have no tags of words.
     """
     if task not in _TASKS:
         raise ConfigError(
-            f"--attribute says which words moved a label or a number; task {task.value!r} has "
-            f"neither. It is there for {', '.join(t.value for t in _TASKS)}."
+            f"--attribute says which words moved a label, a number or a tag; task {task.value!r} "
+            f"has none: {_WHY_NOT[task]}. It is there for "
+            f"{', '.join(t.value for t in _TASKS)}."
+        )
+    if word is not None and task is not Task.TOKEN_CLASSIFICATION:
+        raise ConfigError(
+            f"--attribute-word chooses a word whose tag is explained; rows of task {task.value!r} "
+            "have no tags. Leave it out."
         )
 
 
@@ -51,6 +68,7 @@ def attribute_rows(
     answers: Answers,
     worst: int,
     rows: Sequence[int] = (),
+    word: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Say for some rows which words moved the prediction, and by how much.
@@ -61,22 +79,29 @@ def attribute_rows(
         answers: of the model.
         worst: so many of the worst errors, the worst first.
         rows: rows by their number, as `errors` names them, besides.
+        word: of tagged words, the word of `rows` whose tag is explained, from 1. Default, and for
+            the worst errors: the wrong one that the model is surest of (`telling_word`).
         progress: told how far the work is.
 
     Returns:
         `method`, `baseline`, `unit` of a score, `tolerance`, `complete` (rows whose scores account
         for the whole change), `notes`, and `rows`: each with `row`, `expected`, `predicted`, `of`
-        (the label whose log-odds are attributed, None for a number), `output` and
+        (the label or tag whose log-odds are attributed, None for a number), `word` (of tags: which
+        word, from 1), `output` and
         `baseline_output`, `gap` (sum of the scores less the change), `complete`, `steps`, and
         `words` of its texts: `text`, `part` (1 for the second text of a pair), `start`, `end` and
         `score`.
 
     Raises:
-        ConfigError: a row is not among those that are scored.
+        ConfigError: a row is not among those that are scored, or has no such word.
     """
     task = work.dataset.task
-    require_attributable(task)
-    places = worst_places(work.records, answers, task)[:worst]
+    require_attributable(task, word)
+    tags = task is Task.TOKEN_CLASSIFICATION
+    if tags:
+        places = worst_entity_places(work.records, answers)[:worst]
+    else:
+        places = worst_places(work.records, answers, task)[:worst]
     numbers = {record.row: i for i, record in enumerate(work.records)}
     if unknown := [row for row in rows if row not in numbers]:
         raise ConfigError(
@@ -84,11 +109,24 @@ def attribute_rows(
             f"are scored, {min(numbers)} to {max(numbers)}."
         )
     places = list(dict.fromkeys([*places, *(numbers[row] for row in rows)]))
-    forward = LabelForward(finished.model, finished.model.config.problem_type or "")
+    chosen = {numbers[row]: word for row in rows} if word is not None else {}
+    words = {place: _word(work, answers, place, chosen.get(place)) for place in places if tags}
+    forward: LabelForward | TagForward = (
+        TagForward(finished.model)
+        if tags
+        else LabelForward(finished.model, finished.model.config.problem_type or "")
+    )
     step = row_counter(progress, "Attributing to words", len(places))
     found = []
+    of: str | None
     for place in places:
-        of, score = _attributed(work.records[place], answers, place, task)
+        if tags:
+            of = str(answers.predictions[place][words[place]])
+            label = finished.settings.labels.index(of)
+            starts = work.examples[place].word_starts or []
+            score = at_word(starts[words[place]], log_odds(label))
+        else:
+            of, score = _attributed(work.records[place], answers, place, task)
         made = attribute(
             forward,
             work.examples[place],
@@ -96,7 +134,7 @@ def attribute_rows(
             pad_id=int(finished.tokenizer.pad_token_id),
             special_ids=finished.tokenizer.all_special_ids,
         )
-        found.append(_row(finished, work, answers, place, of, made))
+        found.append(_row(finished, work, answers, place, of, made, words.get(place)))
         if step is not None:
             step(1)
     complete = sum(row["complete"] for row in found)
@@ -115,6 +153,20 @@ def attribute_rows(
         "notes": notes,
         "rows": found,
     }
+
+
+def _word(work: Work, answers: Answers, place: int, chosen: int | None) -> int:
+    """The place of the word of a tagged row whose tag is explained."""
+    record = work.records[place]
+    seen = [start >= 0 for start in work.examples[place].word_starts or []]
+    if chosen is None:
+        return telling_word(record, answers, place, seen)
+    if not 1 <= chosen <= len(seen) or not seen[chosen - 1]:
+        raise ConfigError(
+            f"--attribute-word {chosen}: row {record.row} has {len(seen)} words, of which the "
+            f"model sees {sum(seen)}; choose one of them, from 1."
+        )
+    return chosen - 1
 
 
 def _attributed(
@@ -139,14 +191,24 @@ def _attributed(
 
 
 def _row(
-    finished: Finished, work: Work, answers: Answers, place: int, of: str | None, made: Attribution
+    finished: Finished,
+    work: Work,
+    answers: Answers,
+    place: int,
+    of: str | None,
+    made: Attribution,
+    word: int | None,
 ) -> dict[str, Any]:
     record = work.records[place]
+    expected, predicted = record.label, answers.predictions[place]
+    if word is not None:
+        expected, predicted = record.class_names[word], predicted[word]
     return {
         "row": record.row,
-        "expected": listed(record.label),
-        "predicted": listed(answers.predictions[place]),
+        "expected": listed(expected),
+        "predicted": listed(predicted),
         "of": of,
+        "word": None if word is None else word + 1,
         "output": made.output,
         "baseline_output": made.baseline,
         "gap": made.gap,
@@ -159,18 +221,26 @@ def _row(
 def _words(
     tokenizer: Any, record: Record, ids: Sequence[int], scores: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Scores of tokens added up by word, where words are what stands between blanks.
+    """Scores of tokens added up by word, where words are what stands between blanks, or tagged.
 
     A word that the model did not see, because the row was cut, has no score (None).
     """
-    second = record.text_pair
-    texts = (record.text,) if second is None else (record.text, second)
+    texts = [record.text, *([] if record.text_pair is None else [record.text_pair])]
+    words: list[dict[str, Any]]
+    if record.words:
+        texts = [" ".join(record.words)]
+        begins = accumulate((len(word) + 1 for word in record.words[:-1]), initial=0)
+        words = [
+            {"text": word, "part": 0, "start": start, "end": start + len(word), "score": None}
+            for word, start in zip(record.words, begins, strict=True)
+        ]
+    else:
+        words = [
+            {"text": m[0], "part": part, "start": m.start(), "end": m.end(), "score": None}
+            for part, text in enumerate(texts)
+            for m in re.finditer(r"\S+", text)
+        ]
     encoded = tokenizer(*texts, return_offsets_mapping=True, verbose=False)
-    words: list[dict[str, Any]] = [
-        {"text": m[0], "part": part, "start": m.start(), "end": m.end(), "score": None}
-        for part, text in enumerate(texts)
-        for m in re.finditer(r"\S+", text)
-    ]
     places = zip(
         encoded["offset_mapping"], encoded.sequence_ids(0), encoded["input_ids"], ids, scores,
         strict=False,

@@ -34,30 +34,68 @@ def _entity(record: Record, span: Span) -> dict[str, Any]:
 
 
 def entity_errors(records: Sequence[Record], answers: Answers) -> list[dict[str, Any]]:
-    """The rows with a wrong entity, worst first: by how many, then by how sure the model was.
+    """The rows with a wrong entity, the worst first (`worst_entity_places`)."""
+    found = []
+    for i in worst_entity_places(records, answers):
+        missed, invented = _wrong(records[i], answers, i)
+        error = {
+            "row": records[i].row,
+            "text": records[i].text,
+            "missed": [_short(records[i], span) for span in missed],
+            "invented": [_short(records[i], span) for span in invented],
+            "confidence": _sureness(answers, i, missed, invented),
+        }
+        found.append(error)
+    return found
+
+
+def worst_entity_places(records: Sequence[Record], answers: Answers) -> list[int]:
+    """Places of the rows with a wrong entity: by how many, then by how sure the model was.
 
     An entity counts as missed or as invented unless its words and its type are both right; one with
     only a wrong border or type counts as both.
     """
-    found: list[tuple[int, float, dict[str, Any]]] = []
+    found: list[tuple[int, float, int]] = []
     for i, record in enumerate(records):
-        there, said = spans(record.class_names), spans(answers.predictions[i])
-        missed = [span for span in there if span not in set(said)]
-        invented = [span for span in said if span not in set(there)]
-        if not missed and not invented:
-            continue
-        places = [word for _, start, end in (*missed, *invented) for word in range(start, end)]
-        sure = sum(answers.sureness[i][word] for word in places) / len(places)
-        error = {
-            "row": record.row,
-            "text": record.text,
-            "missed": [_short(record, span) for span in missed],
-            "invented": [_short(record, span) for span in invented],
-            "confidence": sure,
-        }
-        found.append((len(missed) + len(invented), sure, error))
+        missed, invented = _wrong(record, answers, i)
+        if missed or invented:
+            count = len(missed) + len(invented)
+            found.append((count, _sureness(answers, i, missed, invented), i))
     found.sort(key=lambda row: (-row[0], -row[1]))
-    return [error for _, _, error in found]
+    return [i for _, _, i in found]
+
+
+def telling_word(record: Record, answers: Answers, i: int, seen: Sequence[bool]) -> int:
+    """The word of a row whose tag says most: a wrong one, else one of an entity, else any.
+
+    Among those the one that the model is surest of; of words that it saw.
+
+    Args:
+        record: the row.
+        answers: of the model.
+        i: place of the row.
+        seen: of each word, whether the model saw it.
+    """
+    predicted, sure = answers.predictions[i], answers.sureness[i]
+    wrong = [p != tag for p, tag in zip(predicted, record.class_names, strict=True)]
+    inside = [tag != OUTSIDE for tag in predicted]
+    for chosen in (wrong, inside, [True] * len(predicted)):
+        words = [word for word, is_one in enumerate(chosen) if is_one and seen[word]]
+        if words:
+            return max(words, key=lambda word: sure[word])
+    return 0
+
+
+def _wrong(record: Record, answers: Answers, i: int) -> tuple[list[Span], list[Span]]:
+    """The entities of a row that were missed, and those that were invented."""
+    there, said = spans(record.class_names), spans(answers.predictions[i])
+    missed = [span for span in there if span not in set(said)]
+    return missed, [span for span in said if span not in set(there)]
+
+
+def _sureness(answers: Answers, i: int, missed: Sequence[Span], invented: Sequence[Span]) -> float:
+    places = [word for _, start, end in (*missed, *invented) for word in range(start, end)]
+    return sum(answers.sureness[i][word] for word in places) / len(places)
 
 
 def type_scores(records: Sequence[Record], answers: Answers) -> list[dict[str, Any]]:

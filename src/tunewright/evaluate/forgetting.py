@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,16 @@ from tunewright.data.example import Example
 from tunewright.data.records import Message, Record
 from tunewright.data.render import Renderer
 from tunewright.errors import ConfigError
-from tunewright.evaluate import wording
 from tunewright.evaluate.answers import Progress, row_counter
+from tunewright.evaluate.before_after import (
+    Probe,
+    overall_status,
+    sentence,
+    those,
+    told_probes,
+)
 from tunewright.evaluate.probe_rows import Probes, follows
-from tunewright.metrics import Comparison, compare, correct, estimate, get_metric
+from tunewright.metrics import get_metric
 from tunewright.models.forward import CausalForward
 from tunewright.models.generate import generate
 from tunewright.models.load import Finished, load_finished
@@ -33,7 +39,6 @@ _ANSWER_TOKENS = 48
 """Longest answer to an instruction; all that are asked for are shorter."""
 _LONGEST = 1024
 """Tokens of a probe text that are read."""
-_SIGNIFICANT = 0.05
 _SHOWN = 10
 
 
@@ -52,22 +57,6 @@ class _Said:
     losses: Any
     ids: list[list[int]]
     answers: list[str] | None = None
-
-
-@dataclass(slots=True)
-class _Probe:
-    """One probe before and after: a metric's references, both predictions, and its test."""
-
-    name: str
-    metric: str
-    references: Any
-    before: Any
-    after: Any
-    source: str
-    test: Comparison = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.test = compare(self.metric, self.references, self.after, self.before)
 
 
 def measure_forgetting(
@@ -93,8 +82,7 @@ def measure_forgetting(
 
     Returns:
         `before`, `status` (`forgotten`, `none`, `improved`), `verdict` (sentences), `notes`, and
-        `probes`: by name `metric`, `source`, scores `before` and `after`, `comparison` (after minus
-        before, p corrected for the number of probes), `status`, and the rows `lost`.
+        `probes`: by name what `told_probes` says, and the rows `lost`.
 
     Raises:
         ConfigError: the model writes no text, or it is not known what it was tuned from.
@@ -110,8 +98,7 @@ def measure_forgetting(
         notes.append("Instructions were not asked: the tokenizer has no chat template.")
     else:
         found.append(_instructions(probes, before_said.answers, after_said.answers))
-    corrected = correct([probe.test.p for probe in found])
-    told = {probe.name: _told(probe, p) for probe, p in zip(found, corrected, strict=True)}
+    told = told_probes(found)
     told[GRAMMAR]["lost"] = [
         {"good": pair.good, "bad": pair.bad, "phenomenon": pair.phenomenon}
         for pair, b, a in zip(probes.pairs, before_said.right, after_said.right, strict=True)
@@ -120,13 +107,10 @@ def measure_forgetting(
     told[GRAMMAR]["phenomena"] = _phenomena(probes, before_said.right, after_said.right)
     if INSTRUCTIONS in told:
         told[INSTRUCTIONS]["lost"] = _lost_instructions(probes, before_said, after_said)
-    states = [probe["status"] for probe in told.values()]
-    status = next((s for s in ("forgotten", "improved") if s in states), "none")
-    verdict = [_sentence(name, probe) for name, probe in told.items()]
     return {
         "before": before,
-        "status": status,
-        "verdict": [_headline(told), *verdict],
+        "status": overall_status(told),
+        "verdict": [_headline(told), *(sentence(name, probe) for name, probe in told.items())],
         "notes": notes,
         "probes": told,
     }
@@ -223,24 +207,24 @@ def _marks(right: Sequence[bool]) -> list[str]:
     return [_RIGHT if one else _WRONG for one in right]
 
 
-def _grammar(probes: Probes, before: _Said, after: _Said) -> _Probe:
-    return _Probe(
+def _grammar(probes: Probes, before: _Said, after: _Said) -> Probe:
+    return Probe(
         GRAMMAR,
-        "accuracy",
+        get_metric("accuracy"),
         [_RIGHT] * len(probes.pairs),
-        _marks(before.right),
         _marks(after.right),
+        _marks(before.right),
         probes.pairs_source,
     )
 
 
-def _text(probes: Probes, before: _Said, after: _Said) -> _Probe:
+def _text(probes: Probes, before: _Said, after: _Said) -> Probe:
     """Perplexity where both read the same tokens, or else bits a byte."""
     if before.ids == after.ids:
         metric, sizes = "perplexity", np.array([len(ids) for ids in before.ids])
     else:
         metric, sizes = "bits_per_byte", np.array([len(t.encode()) for t in probes.texts])
-    return _Probe(TEXT, metric, sizes, before.losses, after.losses, probes.texts_source)
+    return Probe(TEXT, get_metric(metric), sizes, after.losses, before.losses, probes.texts_source)
 
 
 def _followed(probes: Probes, answers: Sequence[str]) -> list[bool]:
@@ -248,32 +232,15 @@ def _followed(probes: Probes, answers: Sequence[str]) -> list[bool]:
     return [follows(answer, row.checks) for answer, row in pairs]
 
 
-def _instructions(probes: Probes, before: Sequence[str], after: Sequence[str]) -> _Probe:
-    return _Probe(
+def _instructions(probes: Probes, before: Sequence[str], after: Sequence[str]) -> Probe:
+    return Probe(
         INSTRUCTIONS,
-        "accuracy",
+        get_metric("accuracy"),
         [_RIGHT] * len(probes.instructions),
-        _marks(_followed(probes, before)),
         _marks(_followed(probes, after)),
+        _marks(_followed(probes, before)),
         "tunewright",
     )
-
-
-def _told(probe: _Probe, p: float) -> dict[str, Any]:
-    better = get_metric(probe.metric).better
-    status = "none"
-    if p < _SIGNIFICANT:
-        rose = probe.test.difference > 0
-        status = "improved" if rose == (better == "higher") else "forgotten"
-    return {
-        "metric": probe.metric,
-        "better": better,
-        "source": probe.source,
-        "before": estimate(probe.metric, probe.references, probe.before).to_dict(),
-        "after": estimate(probe.metric, probe.references, probe.after).to_dict(),
-        "comparison": probe.test.to_dict() | {"p": p},
-        "status": status,
-    }
 
 
 def _phenomena(
@@ -305,27 +272,6 @@ def _lost_instructions(probes: Probes, before: _Said, after: _Said) -> list[dict
 
 
 def _headline(told: dict[str, dict[str, Any]]) -> str:
-    forgotten = [name for name, probe in told.items() if probe["status"] == "forgotten"]
-    if forgotten:
-        return (
-            f"Tuning made the model forget: it is worse at {' and '.join(forgotten)} than before."
-        )
+    if forgotten := those(told, "forgotten"):
+        return f"Tuning made the model forget: it is worse at {forgotten} than before."
     return "No detectable forgetting."
-
-
-def _sentence(name: str, probe: dict[str, Any]) -> str:
-    test, metric = probe["comparison"], wording.metric_name(probe["metric"])
-    before, after = (wording.number(probe[when]["value"]) for when in ("before", "after"))
-    said = {"forgotten": "worse", "improved": "better", "none": "no detectable difference"}
-    end = f"{said[probe['status']]} ({said_change(probe)}"
-    if probe["status"] == "none":
-        return (
-            f"{name}: {metric} {before} before, {after} after: {end}; this probe could show "
-            f"{wording.amount(get_metric(probe['metric']).unit, test['detectable'])})."
-        )
-    return f"{name}: {metric} {before} before, {after} after: {end}, {wording.p_value(test['p'])})."
-
-
-def said_change(probe: dict[str, Any]) -> str:
-    """The 95 % interval of what changed, in points, per cent of a perplexity, or as it is."""
-    return wording.interval_of_change(get_metric(probe["metric"]).unit, probe["comparison"])

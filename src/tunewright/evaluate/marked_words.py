@@ -26,12 +26,14 @@ class MarkedWord:
         sign: `for`, `against`, or nothing where it moved little.
         strength: 0 to 4, beside the strongest word of its row.
         score: as it is read, with its sign.
+        meant: whether it is the word whose tag is explained.
     """
 
     text: str
     sign: str
     strength: int
     score: str
+    meant: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def said_of_attribution(found: Mapping[str, Any]) -> list[str]:
     unit = found["unit"]
     what = unit if unit.startswith("the") else f"the {unit.replace(', nats', '')} (nats)"
     return [
-        f"What each word adds to {what} of the label or number that is named, beside "
+        f"What each word adds to {what} of the label, number or tag that is named, beside "
         f"{found['baseline']} ({found['method']}). The scores of a row add up to the change within "
         f"{100 * found['tolerance']:g} % in {found['complete']} of "
         f"{wording.plural(len(rows), 'row')}. They say what the model used, not what is right.",
@@ -64,11 +66,11 @@ def marked_texts(found: Mapping[str, Any]) -> list[MarkedText]:
     for row in found["rows"]:
         most = max((abs(word["score"] or 0) for word in row["words"]), default=0) or 1.0
         parts: list[list[MarkedWord]] = []
-        for word in row["words"]:
+        for place, word in enumerate(row["words"], start=1):
             while len(parts) <= word["part"]:
                 parts.append([])
-            parts[word["part"]].append(_marked(word, most))
-        said = f"Row {row['row']}: predicted {_value(row['predicted'])}, expected "
+            parts[word["part"]].append(_marked(word, most, place == row.get("word")))
+        said = f"Row {row['row']}{_meant(row)}: predicted {_value(row['predicted'])}, expected "
         said += f"{_value(row['expected'])}"
         if row["of"] is not None and row["of"] != row["predicted"]:
             said += f"; scores are of {row['of']}"
@@ -78,12 +80,18 @@ def marked_texts(found: Mapping[str, Any]) -> list[MarkedText]:
     return texts
 
 
-def _marked(word: Mapping[str, Any], most: float) -> MarkedWord:
+def _marked(word: Mapping[str, Any], most: float, meant: bool) -> MarkedWord:
     score = word["score"]
     strength = 0 if score is None else round(4 * abs(score) / most)
     sign = ("for" if score > 0 else "against") if strength else ""
     shown = "not seen by the model" if score is None else _signed(score)
-    return MarkedWord(word["text"], sign, strength, shown)
+    return MarkedWord(word["text"], sign, strength, shown, meant)
+
+
+def _meant(row: Mapping[str, Any]) -> str:
+    """Which word of a tagged row is explained."""
+    word = row.get("word")
+    return f", word {word} ({row['words'][word - 1]['text']})" if word else ""
 
 
 def words_table(found: Mapping[str, Any]) -> Table | None:
@@ -98,7 +106,12 @@ def words_table(found: Mapping[str, Any]) -> Table | None:
         ]
         text = " ".join(word["text"] for word in row["words"])
         rows.append(
-            [str(row["row"]), shortened(text), _listed(row["expected"]), _listed(row["predicted"])]
+            [
+                f"{row['row']}{_meant(row)}",
+                shortened(text),
+                _listed(row["expected"]),
+                _listed(row["predicted"]),
+            ]
             + [push or wording.DASH for push in pushes]
         )
     columns = ["Row", "Text", "Expected", "Predicted", "Words for it", "Words against it"]

@@ -25,6 +25,7 @@ _THEME = {
     ON_ACCENT: "var(--on-accent)",
 }
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~!$])")
+_SCORE = re.compile(r"(\S+) (\(\S+(?: to \S+)?\))")
 _LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
 
 
@@ -86,6 +87,15 @@ def code_spans(text: str) -> Markup:
     )
 
 
+def score_parts(cell: str) -> Markup | None:
+    """A score whose interval may stand below it, as escaped HTML; None for any other cell."""
+    found = _SCORE.fullmatch(str(cell))
+    if found is None:
+        return None
+    value, between = map(escape, found.groups())
+    return Markup(f'{value} <span class="between">{between}</span>')
+
+
 def markdown_code_spans(text: str) -> Markup:
     """Escaped Markdown of one paragraph in which `backticks` stay code."""
     parts = str(text).split("`")
@@ -111,5 +121,6 @@ def _environment(*, markdown: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["fenced"] = fenced
+    environment.filters["score_parts"] = score_parts
     environment.filters["prose"] = markdown_code_spans if markdown else code_spans
     return environment

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunewright.evaluate import wording
-from tunewright.evaluate.forgetting import said_change
+from tunewright.evaluate.before_after import said_change
 from tunewright.evaluate.marked_words import (
     MarkedText,
     marked_texts,
@@ -67,7 +67,10 @@ def blocks(evaluation: Mapping[str, Any]) -> list[Block]:
         )
     if lost := evaluation.get("forgetting"):
         said = [*lost["verdict"][:1], *lost["notes"]]
-        found.append(Block("forgetting", "Forgetting", said, forgetting_table(lost)))
+        found.append(Block("forgetting", "Forgetting", said, before_after_table(lost)))
+    if public := evaluation.get("benchmarks"):
+        said = [*public["verdict"][:1], *public["notes"]]
+        found.append(Block("benchmarks", "Public benchmarks", said, before_after_table(public)))
     return found
 
 
@@ -169,22 +172,34 @@ def _said(value: Any) -> str:
     return wording.DASH if value is None else shortened(str(value))
 
 
-def forgetting_table(found: Mapping[str, Any]) -> Table:
-    """Each probe before and after tuning; those that got worse stressed."""
+def before_after_table(found: Mapping[str, Any]) -> Table:
+    """Each probe before and after tuning; those that got worse stressed. After alone where there
+    was no model before."""
     probes = found["probes"]
-    rows = [
-        [
-            wording.capitalised(name),
-            wording.metric_name(probe["metric"]) + (" ↓" if probe["better"] == "lower" else " ↑"),
-            wording.count(probe["before"]["n"]),
-            wording.score(probe["before"]),
-            wording.score(probe["after"]),
-            wording.capitalised(said_change(probe)),
-            wording.p_value(probe["comparison"]["p"]) or wording.DASH,
-            _STATUS[probe["status"]],
+    rows, alone = [], found["before"] is None
+    for name, probe in probes.items():
+        # An evaluation that was written by an earlier version has no word for its measure.
+        measure = probe.get("measure") or wording.metric_name(probe["metric"])
+        row = [
+            wording.capitalised(name) if " " in name else name,
+            measure + (" ↓" if probe["better"] == "lower" else " ↑"),
+            wording.count(probe["after"]["n"]),
         ]
-        for name, probe in probes.items()
-    ]
+        if alone:
+            rows.append([*row, wording.score(probe["after"])])
+            continue
+        rows.append(
+            [
+                *row,
+                wording.score(probe["before"]),
+                wording.score(probe["after"]),
+                wording.capitalised(said_change(probe)),
+                wording.p_value(probe["comparison"]["p"]) or wording.DASH,
+                _STATUS[probe["status"]],
+            ]
+        )
+    if alone:
+        return Table(["Probe", "Metric", "Rows", "Score"], rows)
     columns = ["Probe", "Metric", "Rows", "Before", "After", "Change", "p, corrected", ""]
     worse = [i for i, probe in enumerate(probes.values()) if probe["status"] == "forgotten"]
     return Table(columns, rows, tuple(worse))

@@ -5,7 +5,6 @@ This module knows predictions, metrics and baselines. It does not know training.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,19 +19,17 @@ from tunewright.data.example import Example
 from tunewright.data.records import Dataset
 from tunewright.data.render import Renderer
 from tunewright.errors import ConfigError, DataError
-from tunewright.evaluate.answer_rows import answer_errors, answer_line, said_of_windows
+from tunewright.evaluate.answer_rows import answer_errors, said_of_windows
 from tunewright.evaluate.answers import Answers, Progress, Work
 from tunewright.evaluate.attributed import attribute_rows, require_attributable
+from tunewright.evaluate.benchmark_tasks import Benchmark, require_asked
+from tunewright.evaluate.benchmarks import measure_benchmarks, require_decoder
 from tunewright.evaluate.cost import measure_cost, require_latency
-from tunewright.evaluate.entity_rows import (
-    entity_errors,
-    entity_line,
-    said_of_unseen,
-    type_scores,
-)
+from tunewright.evaluate.entity_rows import entity_errors, said_of_unseen, type_scores
 from tunewright.evaluate.forgetting import measure_forgetting, require_tuned_text
-from tunewright.evaluate.pair_rows import pair_errors, pair_line, require_measurable
+from tunewright.evaluate.pair_rows import pair_errors, require_measurable
 from tunewright.evaluate.passes import PASS_RATE, Passes
+from tunewright.evaluate.predictions import prediction_lines
 from tunewright.evaluate.probe_rows import Probes
 from tunewright.evaluate.prompted import check_few_shot
 from tunewright.evaluate.references import add_baselines, add_previous
@@ -79,6 +76,7 @@ class Evaluation:
         slices: scores of parts of the rows, and which are worse than the rest; see `find_slices`.
         changes: rows fixed and broken since an earlier model.
         forgetting: probes before and after tuning; see `measure_forgetting`.
+        benchmarks: public benchmarks before and after; see `measure_benchmarks`.
         robustness: scores of rows that are written otherwise; see `measure_robustness`.
         suspects: rows whose own label is probably wrong; see `suspect_rows`.
         cost: size, memory and time of the model; see `measure_cost`.
@@ -101,6 +99,7 @@ class Evaluation:
     slices: dict[str, Any] | None = None
     changes: dict[str, Any] | None = None
     forgetting: dict[str, Any] | None = None
+    benchmarks: dict[str, Any] | None = None
     robustness: dict[str, Any] | None = None
     attribution: dict[str, Any] | None = None
     suspects: dict[str, Any] | None = None
@@ -127,11 +126,13 @@ def evaluate(
     slices: Sequence[str] | None = None,
     against: str | None = None,
     probes: Probes | None = None,
+    benchmarks: Sequence[Benchmark] = (),
     robustness: bool = False,
     paraphraser: str | None = None,
     latency: int = 0,
     attribute: int = 0,
     attribute_to_rows: Sequence[int] = (),
+    attribute_word: int | None = None,
     passes: Passes | None = None,
     notes: Sequence[str] = (),
     batch_size: int | None = None,
@@ -158,6 +159,7 @@ def evaluate(
             language, source and every column of few values.
         against: an earlier model of the same task, which becomes the baseline `previous`.
         probes: rows that show what tuning cost (`load_probes`). Default: that is not measured.
+        benchmarks: public benchmarks to ask the model and its base (`load_benchmarks`).
         robustness: also score the rows with typing slips, in other case, without punctuation, and
             count the answers that a negation moves.
         paraphraser: a model that writes, which says the rows in other words: one more probe of
@@ -165,6 +167,7 @@ def evaluate(
         latency: so many rows are also answered one by one, and timed.
         attribute: say of so many of the worst errors which words moved the prediction.
         attribute_to_rows: the same of these rows, by their number.
+        attribute_word: of tagged rows, the word of them whose tag is explained, from 1.
         passes: says of a row and the answer to it whether it passes; `pass_rate` then comes first.
         notes: what a reader must know about the rows; kept with the result.
         batch_size: rows in one pass. Default: 64, or 8 for generative tasks, of which 32
@@ -202,8 +205,12 @@ def evaluate(
         require_writer(paraphraser)
     if latency:
         require_latency(dataset.task)
-    if attribute or attribute_to_rows:
-        require_attributable(dataset.task)
+    if attribute or attribute_to_rows or attribute_word:
+        require_attributable(dataset.task, attribute_word)
+    if attribute_word and not attribute_to_rows:
+        raise ConfigError("--attribute-word chooses a word of a row; it needs --attribute-row ROW.")
+    if benchmarks:
+        require_asked(dataset.task)
     if few_shot and not with_baselines:
         raise ConfigError("--few-shot measures one more baseline; leave out --no-baselines.")
     if len(dataset) == 0:
@@ -214,6 +221,8 @@ def evaluate(
         notes = [*notes, quantize_for_scores(finished.model, quantized, quantized_group_size)]
     if probes is not None:
         require_tuned_text(finished, model)
+    if benchmarks:
+        require_decoder(finished, model)
     settings = finished.settings
     _check_labels(dataset, settings.labels)
     check_few_shot(few_shot, dataset.task, settings.base, settings.labels, train)
@@ -233,8 +242,8 @@ def evaluate(
     if (groups := work.groups) is not None:
         notes = [
             *notes,
-            f"Intervals and paired tests are over the {len(set(groups)):,} groups of column "
-            f"'group', not over {len(groups):,} rows; those of slices are over rows.",
+            f"Intervals and tests are over the {len(set(groups)):,} groups of column 'group', not "
+            f"over {len(groups):,} rows.",
         ]
     answer_began = time.monotonic()
     answers = work.answers(finished, names, "Scoring the model")
@@ -264,11 +273,15 @@ def evaluate(
         found.forgetting = measure_forgetting(
             finished, model, probes, device=device, batch_size=size, progress=progress
         )
+    if benchmarks:
+        found.benchmarks = measure_benchmarks(
+            finished, model, benchmarks, device=device, batch_size=size, progress=progress
+        )
     if robustness or paraphraser:
         found.robustness = measure_robustness(finished, work, names, answers, paraphraser)
     if attribute or attribute_to_rows:
         found.attribution = attribute_rows(
-            finished, work, answers, attribute, attribute_to_rows, progress
+            finished, work, answers, attribute, attribute_to_rows, attribute_word, progress
         )
     found.rows_per_second = round(len(examples) / max(1e-9, answer_seconds), 2)
     found.seconds = round(time.monotonic() - began, 2)
@@ -366,29 +379,11 @@ def _add_slices(
     metric = slice_metric(names, work.dataset.task)
     pair = work.pair(metric, answers)
     if pair is not None:
-        found.slices = find_slices(work.records, metric, *pair, wanted=wanted)
+        found.slices = find_slices(work.records, metric, *pair, wanted=wanted, groups=work.groups)
 
 
 def _write(found: Evaluation, work: Work, answers: Answers, folder: Path) -> None:
     artifact = Artifact.create(folder, "evaluation", {"model": found.model, "data": found.data})
-    lines = []
-    for i, record in enumerate(work.records):
-        line: dict[str, Any] = {"row": record.row}
-        if answers.losses is not None:
-            line |= {"loss": float(answers.losses[i]), "tokens": int(answers.tokens[i])}
-            if answers.texts:
-                line["predicted"] = answers.texts[i]
-        elif record.words:
-            line |= entity_line(record, answers, i)
-        elif answers.spans is not None:
-            line |= answer_line(record, answers, i)
-        elif answers.pairs is not None:
-            line |= pair_line(work.records, answers, i)
-        else:
-            line |= {"expected": record.label, "predicted": answers.predictions[i]}
-            if answers.probabilities is not None:
-                line["probabilities"] = [round(float(p), 6) for p in answers.probabilities[i]]
-        lines.append(json.dumps(line, ensure_ascii=False))
-    atomic_write(folder / PREDICTIONS, "\n".join(lines) + "\n")
+    atomic_write(folder / PREDICTIONS, "\n".join(prediction_lines(work, answers)) + "\n")
     write_json(folder / EVALUATION, found.to_dict())
     artifact.finish("done", metrics=found.metrics)

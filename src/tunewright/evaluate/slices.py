@@ -4,7 +4,7 @@ A slice is the rows that share something: a band of length, a label, a language,
 column, or two of these together. This module knows records and scored rows. It does not know
 models.
 
-Legend for shape suffixes: N rows, R exchanges, S slices.
+Legend for shape suffixes: N rows, G groups, R exchanges, S slices.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from tunewright.evaluate import wording
 from tunewright.evaluate.slice_columns import MIN_ROWS, Column, columns_of
 from tunewright.metrics import correct, estimate, get_metric
 from tunewright.metrics.entities import entity_counts
-from tunewright.metrics.sufficient import Floats
+from tunewright.metrics.resampling import Groups, group_ids
+from tunewright.metrics.sufficient import Floats, Ints
 
 MIN_PAIR_ROWS = 20
 """Rows that share two things at least, or the two together are not looked at."""
@@ -102,6 +103,7 @@ def find_slices(
     predictions: Any,
     *,
     wanted: Sequence[str] | None = None,
+    groups: Groups | None = None,
     seed: int = 0,
 ) -> dict[str, Any] | None:
     """Score every slice, and name those that are worse than the rest of the rows.
@@ -109,7 +111,8 @@ def find_slices(
     Each slice of at least 10 rows is tested against all other rows, one-sided: shares of rows by
     Fisher's exact test, other scores by exchanging which rows belong to it. The p-values are
     corrected for the number of slices (Holm); where pairs of slices are searched too, single
-    slices and pairs share the 5 % of false alarms in halves.
+    slices and pairs share the 5 % of false alarms in halves. With groups, whole groups are
+    exchanged in the tests and drawn in the intervals.
 
     Args:
         records: [n] the scored rows.
@@ -117,6 +120,7 @@ def find_slices(
         references, predictions: [n] in the shape that the metric needs.
         wanted: columns to slice by: `length`, `label`, `language`, `source`, or a column of the
             rows. Default: all that have few values.
+        groups: [n] source of each row where rows share one.
         seed: of the exchanges.
 
     Returns:
@@ -145,7 +149,11 @@ def find_slices(
     worse_is_low = get_metric(metric).better == "higher"
     sign = -1.0 if worse_is_low else 1.0
     both = [*singles, *pairs]
-    raw = _tests(both, sums_N, counts_N, sign, get_metric(metric).proportion, seed)
+    members_N = group_ids(groups, len(records))
+    if members_N is not None:
+        raw = _group_exchanges(both, sums_N, counts_N, members_N, sign, seed)
+    else:
+        raw = _tests(both, sums_N, counts_N, sign, get_metric(metric).proportion, seed)
     halves = 2 if pairs else 1
     p = [
         min(1.0, halves * value)
@@ -153,13 +161,13 @@ def find_slices(
         for value in correct(part)
     ]
     found = [
-        _scored(one, metric, references, predictions, value)
+        _scored(one, metric, references, predictions, value, members_N)
         for one, value in zip(singles, p, strict=False)
     ]
     told = [set(f["where"].items()) for f in found if f["worse"]]
     for pair, value in zip(pairs, p[len(singles) :], strict=True):
         if value < _SIGNIFICANT and not any(part <= set(pair.where.items()) for part in told):
-            found.append(_scored(pair, metric, references, predictions, value))
+            found.append(_scored(pair, metric, references, predictions, value, members_N))
     return {
         "metric": metric,
         "better": get_metric(metric).better,
@@ -265,8 +273,7 @@ def _exchanges(
         ]
     )
     last_S = np.array([len(one) - 1 for one in slices])
-    # Enough that the smallest p stays significant after the correction.
-    exchanges = max(80 * len(slices), 2_000, min(_EXCHANGES, _BUDGET // n))
+    exchanges = _how_many(slices, n)
     rng = np.random.default_rng(seed)
     reached_S = np.zeros(len(slices))
     size = max(1, _CHUNK // n)
@@ -281,16 +288,68 @@ def _exchanges(
     return [float(p) for p in (1 + reached_S) / (1 + exchanges)]
 
 
+def _how_many(slices: Sequence[Slice], units: int) -> int:
+    """Exchanges, enough that the smallest p stays significant after the correction."""
+    return max(80 * len(slices), 2_000, min(_EXCHANGES, _BUDGET // units))
+
+
+def _group_exchanges(
+    slices: Sequence[Slice],
+    sums_N: Floats,
+    counts_N: Floats,
+    members_N: Ints,
+    sign: float,
+    seed: int,
+) -> list[float]:
+    """Share of exchanges of whole groups that are as bad as the slice.
+
+    Were a slice no worse than the rest, what each group adds to the gap would be as likely with
+    the other sign: a wild cluster bootstrap of the scores with the hypothesis imposed (Cameron,
+    Gelbach and Miller, "Bootstrap-Based Improvements for Inference with Clustered Errors", Review
+    of Economics and Statistics 90 (2008); Kline and Santos 2012). A slice whose rows are of one
+    group, or a few, is never shown to be worse. The groups as they are count as one exchange.
+    """
+    groups = int(members_N.max()) + 1
+    errors_N = sums_N - counts_N * sums_N.sum() / counts_N.sum()
+    added_GS = np.empty((groups, len(slices)))
+    for place, one in enumerate(slices):
+        inside, outside = counts_N[one.rows].sum(), counts_N[~one.rows].sum()
+        weights_N = np.where(one.rows, 1 / inside, -1 / outside)
+        added_GS[:, place] = np.bincount(members_N, sign * errors_N * weights_N, groups)
+    observed_S = added_GS.sum(axis=0)
+    exchanges = _how_many(slices, groups)
+    rng = np.random.default_rng(seed)
+    reached_S = np.zeros(len(slices))
+    size = max(1, _CHUNK // max(groups, len(slices)))
+    for start in range(0, exchanges, size):
+        signs_RG = rng.choice((-1.0, 1.0), size=(min(size, exchanges - start), groups))
+        # Rounding must not decide whether an exchange is as bad.
+        least_S = observed_S - 1e-9 * np.abs(observed_S)
+        reached_S += (signs_RG @ added_GS >= least_S).sum(axis=0)
+    return [float(p) for p in (1 + reached_S) / (1 + exchanges)]
+
+
 def _gap(sums: Any, counts: Any, sums_N: Floats, counts_N: Floats) -> Any:
     """Score of some rows minus that of the others."""
     return sums / counts - (sums_N.sum() - sums) / (counts_N.sum() - counts)
 
 
-def _scored(one: Slice, metric: str, references: Any, predictions: Any, p: float) -> dict[str, Any]:
+def _scored(
+    one: Slice,
+    metric: str,
+    references: Any,
+    predictions: Any,
+    p: float,
+    members_N: Ints | None,
+) -> dict[str, Any]:
     inside, outside = np.flatnonzero(one.rows), np.flatnonzero(~one.rows)
     resamples = max(200, min(2_000, _BUDGET // len(inside)))
     score = estimate(
-        metric, _taken(references, inside), _taken(predictions, inside), resamples=resamples
+        metric,
+        _taken(references, inside),
+        _taken(predictions, inside),
+        groups=None if members_N is None else members_N[inside],
+        resamples=resamples,
     )
     rest = get_metric(metric).compute(_taken(references, outside), _taken(predictions, outside))
     return {

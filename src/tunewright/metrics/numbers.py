@@ -158,6 +158,12 @@ def mean_similarity(references: Any, predictions: Any) -> Sufficient:
     return mean_of(as_numbers(predictions, "similarities"))
 
 
+def mean_value(references: Any, predictions: Any) -> Sufficient:
+    """Mean of one number a row; the references say nothing."""
+    require_rows(references, predictions)
+    return mean_of(as_numbers(predictions, "values"))
+
+
 def perplexity(token_counts: Any, losses: Any) -> Sufficient:
     """exp of the loss a token.
 

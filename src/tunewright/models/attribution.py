@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tunewright.data.collate import collate
 from tunewright.data.example import Example
-from tunewright.models.forward import LabelForward, whole_model
+from tunewright.models.forward import LabelForward, TagForward, whole_model
 
 TOLERANCE = 0.01
 """Largest gap of a sum of attributions, as a share of the sum of their sizes."""
@@ -27,7 +27,7 @@ _AT_ONCE = 16
 """Points in one pass."""
 
 Score = Callable[[Tensor], Tensor]
-"""Outputs of the head [B x classes] become one number a row."""
+"""Outputs of the head ([B x classes], or [B x T x tags]) become one number a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,18 @@ def log_odds(label: int) -> Score:
     return score
 
 
+def at_word(position: int, score: Score) -> Score:
+    """A score of the tag at one position, for outputs of a head that tags tokens."""
+    return lambda logits: score(logits[:, position])
+
+
 def single_output(index: int) -> Score:
     """One output as it is: a number, or the log-odds of one label among several."""
     return lambda logits: logits[:, index]
 
 
 def attribute(
-    forward: LabelForward,
+    forward: LabelForward | TagForward,
     example: Example,
     score: Score,
     *,
