@@ -32,6 +32,7 @@ from tunewright.models.input_settings import NEW_HEADS, write_settings
 from tunewright.models.load import load_base
 from tunewright.models.memory import keep_freed_memory
 from tunewright.models.pissa import as_plain_lora, initial_factors
+from tunewright.models.prefix_start import start_prefix
 from tunewright.train.checkpoint import LoopState, save_checkpoint
 from tunewright.train.loop import Job
 from tunewright.train.optim import MasterAdamW, make_groups
@@ -86,6 +87,9 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     if task is Task.REGRESSION:
         scale = _start_at_mean(model, targets_of(prepared.train.examples))
     model = apply_method(model, recipe, task, prepared.started)
+    if recipe.method is FineTuningMethod.PREFIX_TUNING and prepared.started is None:
+        assert recipe.num_virtual_tokens is not None
+        start_prefix(model, _first_tokens(prepared, recipe.num_virtual_tokens))
     if recipe.quantization_aware is not None:
         pretend_few_bits(model, recipe.quantization_aware, recipe.quantization_group_size)
     pissa = initial_factors(model) if recipe.init_lora_weights == "pissa" else None
@@ -253,6 +257,16 @@ def _start_at_mean(model: Any, targets: NDArray[np.float64]) -> float:
         with torch.no_grad():
             heads[-1].bias.fill_(float(np.mean(targets)))
     return float(np.std(targets)) or 1.0
+
+
+def _first_tokens(prepared: Prepared, count: int) -> list[int]:
+    """The first tokens of the training rows, one row behind the other."""
+    tokens: list[int] = []
+    for example in prepared.train.examples:
+        if len(tokens) >= count:
+            break
+        tokens += list(example.input_ids)
+    return tokens[:count]
 
 
 def _set_stop_tokens(model: Any, prepared: Prepared) -> None:
