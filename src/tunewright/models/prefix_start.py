@@ -27,13 +27,13 @@ def start_prefix(model: Any, tokens: Sequence[int]) -> bool:
     """
     from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
 
-    base = model.get_base_model()
+    network = model.get_base_model().base_model  # heads for labels say nothing of the cache
     length = model.active_peft_config.num_virtual_tokens
     if len(tokens) < length:
         return False
     training = model.training
-    ids = torch.tensor([list(tokens[:length])], device=base.device)
-    kept = base.eval()(input_ids=ids, use_cache=True).past_key_values
+    ids = torch.tensor([list(tokens[:length])], device=network.device)
+    kept = network.eval()(input_ids=ids, use_cache=True).past_key_values
     model.train(training)
     try:
         initialize_kv_prefix_from_past_key_values(model, past_key_values=kept)
