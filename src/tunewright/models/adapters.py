@@ -29,16 +29,18 @@ _KINDS = {
     Task.QUESTION_ANSWERING: "QUESTION_ANS",
 }
 """PEFT's names of tasks with labels or vectors; others have SEQ_CLS."""
+_LABELS = ("classifier", "score")
+_ANSWERS = ("qa_outputs",)
+_LAST_LAYERS = {"QUESTION_ANS": _ANSWERS}
+"""The last layers of heads that PEFT trains in full by itself, by its kind of task. Default:
+`_LABELS`."""
 _EXCLUDED = {
-    Task.TOKEN_CLASSIFICATION: ["score", "classifier"],
-    Task.EMBEDDING: ["pooler.dense"],
-    Task.QUESTION_ANSWERING: ["qa_outputs"],
+    Task.TOKEN_CLASSIFICATION: _LABELS,
+    Task.EMBEDDING: ("pooler.dense",),
+    Task.QUESTION_ANSWERING: _ANSWERS,
 }
 """Linear layers that get no update: a head is trained in full, and nothing reads a pooler."""
 _OR_LAYERS = ", or name layers that it fits in lora_target_modules"
-_LABELS = ("classifier", "score")
-_LAST_LAYERS = {"QUESTION_ANS": ("qa_outputs",)}
-"""The last layers of heads that PEFT trains in full by itself, by its kind of task."""
 
 
 def apply_method(

@@ -15,6 +15,7 @@ Q and K tokens, D size of a head.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -177,15 +178,28 @@ def speed_up_attention(model: Any) -> bool:
     """Let a model that trains on a CPU attend as above; return whether it does.
 
     Args:
-        model: of transformers, with PEFT's layers or without.
+        model: of transformers, without an adapter around it.
+    """
+    if model.config._attn_implementation != "sdpa":
+        return False
+    use_attention(model, ATTENTION, attention)
+    return True
+
+
+def use_attention(model: Any, name: str, function: Callable[..., tuple[Tensor, None]]) -> None:
+    """Let a model attend by a function that takes the masks of `sdpa`.
+
+    Args:
+        model: of transformers, without an adapter around it.
+        name: of the function in transformers' registry.
+        function: with the signature of transformers' attention functions.
+
+    Raises:
+        TypeError, ValueError: from transformers, where the model has an attention of its own.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if inner.config._attn_implementation != "sdpa":
-        return False
-    AttentionInterface.register(ATTENTION, attention)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-    inner.set_attn_implementation(ATTENTION)
-    return True
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    model.set_attn_implementation(name)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunewright.models.forward import whole_model
+
 _OF_ALL_TOKENS = ("attention.self.key", "attention.self.value")
 _TOLERANCE = 0.02
 """Largest relative difference allowed between the logits of both ways."""
@@ -61,7 +63,7 @@ def read_first_token(model: Any) -> bool:
         Whether it does now. It does not where layers are not BERT's, where attention is not one of
         transformers' registry, or where the logits of a few tokens are not the same.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = whole_model(model)
     layers = getattr(getattr(inner.base_model, "encoder", None), "layer", None)
     eager = inner.config._attn_implementation == "eager"
     if eager or not isinstance(layers, nn.ModuleList) or not _is_berts(layers[-1]):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tunewright.errors import ModelError
-from tunewright.models.cpu_attention import attention
+from tunewright.models.cpu_attention import attention, use_attention
 from tunewright.models.load import quiet_loading
 
 ATTENTION = "sdpa_by_document"
@@ -101,15 +101,12 @@ def let_pack(model: Any) -> None:
     """Give a decoder attention by document, and see on a few tokens that rows stay apart.
 
     Args:
-        model: of transformers, loaded with attention `sdpa`.
+        model: of transformers, without an adapter around it.
 
     Raises:
         ModelError: a row is not the same behind another as alone, as in models that carry a state
             from token to token, or whose attention is their own.
     """
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
     training = model.training
     model.eval()
     first, second = _check_rows(model)
@@ -117,11 +114,9 @@ def let_pack(model: Any) -> None:
     # How far a token moves what follows it in its own row is the measure for what it may elsewhere.
     changed = _logits(model, [torch.cat([first[:1], second[1:]])])
     moved = float((alone - changed)[1:].abs().max())
-    AttentionInterface.register(ATTENTION, attention_by_document)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
     try:
         with quiet_loading():
-            model.set_attn_implementation(ATTENTION)
+            use_attention(model, ATTENTION, attention_by_document)
         packed = _logits(model, [first, second])
         other = _logits(model, [first.flip(0), second])
     except (TypeError, ValueError) as error:

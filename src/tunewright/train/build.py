@@ -102,7 +102,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         model.to(accelerator.device)
     if accelerator.device.type == "cpu":
         speed_up_dropout(model)
-        speed_up_attention(model)
+        speed_up_attention(whole_model(model))
     forward: Forward | EmbeddingForward | SpanForward
     if task.is_generative:
         _set_stop_tokens(model, prepared)
