@@ -37,6 +37,24 @@ class CausalForward(nn.Module):
         self._network = [inner.get_decoder()]  # in a list: not registered a second time
         self._head = [inner.get_output_embeddings()]
         self.chunked = self._head_is_plain()
+        self._adds_gradient = False
+
+    def sum_head_gradient(self) -> None:
+        """From here on, sum the gradient of a head that is trained in its `grad`, in float32.
+
+        A table of tokens that the head shares gives a sparse gradient, which joins that sum: over
+        the passes of a step nothing of the table's size is made but the sum. Only for a loop that
+        reads `grad`.
+        """
+        head = self._head[0]
+        weight = head.weight if self.chunked else None
+        if weight is None or not (weight.requires_grad and weight.is_leaf):
+            return
+        weight.grad_dtype = torch.float32
+        for module in self.model.modules():
+            if isinstance(module, nn.Embedding) and module.weight is weight:
+                module.sparse = True
+        self._adds_gradient = True
 
     @torch.no_grad()
     def _head_is_plain(self) -> bool:
@@ -68,7 +86,8 @@ class CausalForward(nn.Module):
             logits_NV = self._logits(batch)[counted].float()
             return nn.functional.cross_entropy(logits_NV, target_N, reduction="sum"), counted.sum()
         hidden_ND = self._hidden(batch)[counted]
-        return head_loss(hidden_ND, self._head[0].weight, target_N), counted.sum()
+        loss = head_loss(hidden_ND, self._head[0].weight, target_N, adds=self._adds_gradient)
+        return loss, counted.sum()
 
     @torch.no_grad()
     def row_losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

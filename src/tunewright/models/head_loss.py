@@ -1,6 +1,6 @@
 """Cross-entropy of a language-model head without ever holding all logits.
 
-Legend for shape suffixes: N tokens, D hidden size, V vocabulary, C tokens in a chunk.
+Legend for shape suffixes: N tokens, D hidden size, V vocabulary, C tokens in a chunk, R in a block.
 
 The head and the loss run chunk by chunk, and the gradient is taken in the forward pass while a
 chunk's logits are at hand, so memory is C x V instead of N x V. The idea is that of cut
@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 
 CHUNK = 512
-"""Tokens whose logits are held at once. 512 x 49k x 4 bytes = 100 MB."""
+"""Tokens whose logits are held at once. 512 x 49k x 2 bytes = 50 MB."""
+_BLOCK = {"cpu": 2**20, "others": 2**25}
+"""Logits of a chunk that are in float32 at once: on a CPU, as many as stay in its cache."""
+_PIECE = 1024
+"""Rows of the weight's gradient that are made and added at once."""
 
 
 class _Chunks:
-    """Logits of one chunk after another, in memory that is taken once.
-
-    A chunk's logits are the largest tensors of a step. Taken anew for each chunk, their pages come
-    from the system one by one, which costs a CPU as much as a product.
+    """Losses and gradients of one chunk of logits after another.
 
     Args:
         hidden_ND, weight_VD, target_N, chunk: as in `head_loss`.
@@ -33,69 +34,109 @@ class _Chunks:
     def __init__(self, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk: int) -> None:
         self.hidden_ND, self.weight_VD, self.target_N = hidden_ND, weight_VD, target_N
         self.size = max(1, min(chunk, len(hidden_ND)))
-        self.made_CV = hidden_ND.new_empty(self.size, len(weight_VD))
-        same = hidden_ND.dtype == torch.float32
-        self.logits_CV = self.made_CV if same else self.made_CV.float()
+        self.starts = range(0, len(hidden_ND), self.size)
+        most = _BLOCK["cpu" if hidden_ND.device.type == "cpu" else "others"]
+        self.rows = max(1, min(self.size, most // len(weight_VD)))
+        self.room_RV = weight_VD.new_empty(self.rows, len(weight_VD), dtype=torch.float32)
 
-    def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Of each chunk: where it is, its losses [C], and its probabilities [C x V] in float32."""
-        for start in range(0, len(self.hidden_ND), self.size):
-            chunk = slice(start, start + self.size)
-            hidden_CD, target_C1 = self.hidden_ND[chunk], self.target_N[chunk, None]
-            made_CV = torch.mm(hidden_CD, self.weight_VD.T, out=self.made_CV[: len(hidden_CD)])
-            logits_CV = self.logits_CV[: len(hidden_CD)]
-            if logits_CV is not made_CV:
-                logits_CV.copy_(made_CV)
-            highest_C1 = logits_CV.amax(-1, keepdim=True)
-            target_logit_C1 = logits_CV.gather(1, target_C1)
-            sum_C1 = logits_CV.sub_(highest_C1).exp_().sum(-1, keepdim=True)
-            losses_C1 = sum_C1.log() + highest_C1 - target_logit_C1
-            yield chunk, losses_C1[:, 0], logits_CV.div_(sum_C1)
+    def logits(self, start: int, out_CV: Tensor) -> tuple[slice, Tensor]:
+        """Which tokens the chunk from `start` has, and their logits, in memory of `out_CV`."""
+        chunk = slice(start, start + self.size)
+        hidden_CD = self.hidden_ND[chunk]
+        return chunk, torch.mm(hidden_CD, self.weight_VD.T, out=out_CV[: len(hidden_CD)])
 
-    def gradient(self, chunk: slice, probabilities_CV: Tensor) -> Tensor:
-        """d loss / d logits = softmax - one_hot, [C x V] in the dtype of the model."""
-        target_C1 = self.target_N[chunk, None]
-        minus_one = torch.full_like(target_C1, -1, dtype=probabilities_CV.dtype)
-        probabilities_CV.scatter_add_(1, target_C1, minus_one)
-        if self.made_CV is self.logits_CV:
-            return probabilities_CV
-        return self.made_CV[: len(probabilities_CV)].copy_(probabilities_CV)
+    def losses(self, logits_CV: Tensor, target_C: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Of each block of rows: where it is, its losses [R], and its probabilities [R x V] in
+        float32, which the next block takes the memory of."""
+        for start in range(0, len(logits_CV), self.rows):
+            block = slice(start, start + self.rows)
+            target_R1 = target_C[block, None]
+            logits_RV = self.room_RV[: len(target_R1)].copy_(logits_CV[block])
+            highest_R1 = logits_RV.amax(-1, keepdim=True)
+            target_logit_R1 = logits_RV.gather(1, target_R1)
+            sum_R1 = logits_RV.sub_(highest_R1).exp_().sum(-1, keepdim=True)
+            losses_R1 = sum_R1.log() + highest_R1 - target_logit_R1
+            yield block, losses_R1[:, 0], logits_RV.div_(sum_R1)
+
+    def become_gradients(self, logits_CV: Tensor, target_C: Tensor) -> Tensor:
+        """Put d loss / d logits = softmax - one_hot in place of logits; return the sum of losses."""
+        total = torch.zeros((), dtype=torch.float32, device=logits_CV.device)
+        for block, losses_R, probabilities_RV in self.losses(logits_CV, target_C):
+            total += losses_R.sum()
+            target_R1 = target_C[block, None]
+            minus_one = torch.full_like(target_R1, -1, dtype=torch.float32)
+            logits_CV[block] = probabilities_RV.scatter_add_(1, target_R1, minus_one)
+        return total
 
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk: int
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk: int, adds: bool
     ) -> Tensor:
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         need_hidden, need_weight = ctx.needs_input_grad[:2]
+        count, vocabulary = len(hidden_ND), len(weight_VD)
         grad_hidden_ND = torch.empty_like(hidden_ND) if need_hidden else None
-        # Summed over chunks in float32: bfloat16 would lose the small terms.
-        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
-        added_VD = torch.empty_like(weight_VD) if need_weight else None
+        # The gradient of the weight is made when its scale is known, from that of all logits,
+        # unless they take more memory than the sum over chunks. That one is in float32, because
+        # bfloat16 would lose the small terms.
+        kept = need_weight and count <= 2 * weight_VD.shape[1]
+        sum_VD = _zeros(weight_VD) if need_weight and not kept else None
         chunks = _Chunks(hidden_ND, weight_VD, target_N, chunk)
-        for part, losses_C, probabilities_CV in chunks:
-            total += losses_C.sum()
-            grad_CV = chunks.gradient(part, probabilities_CV)
+        room = hidden_ND.new_empty(count if kept else chunks.size, vocabulary)
+        for start in chunks.starts:
+            part, grad_CV = chunks.logits(start, room[start:] if kept else room)
+            total += chunks.become_gradients(grad_CV, target_N[part])
             if grad_hidden_ND is not None:
                 torch.mm(grad_CV, weight_VD, out=grad_hidden_ND[part])
-            if grad_weight_VD is not None:
-                grad_weight_VD += torch.mm(grad_CV.T, hidden_ND[part], out=added_VD)
-        ctx.save_for_backward(grad_hidden_ND, grad_weight_VD)
-        ctx.weight_dtype = weight_VD.dtype
+            if sum_VD is not None:
+                _add_products(sum_VD, grad_CV, hidden_ND[part], 1.0)
+        saved = (room, hidden_ND.detach()) if kept else (sum_VD, None)
+        ctx.save_for_backward(grad_hidden_ND, *saved)
+        ctx.weight_VD, ctx.adds = weight_VD, adds
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = gradients
+        grad_hidden_ND, saved, hidden_ND = ctx.saved_tensors
         if grad_hidden_ND is not None:
             grad_hidden_ND = grad_hidden_ND * grad.to(grad_hidden_ND.dtype)
-        if grad_weight_VD is not None:
-            grad_weight_VD = (grad_weight_VD * grad).to(ctx.weight_dtype)
-        return grad_hidden_ND, grad_weight_VD, None, None
+        if saved is None:
+            return grad_hidden_ND, None, None, None, None
+        weight_VD: Tensor = ctx.weight_VD
+        into_VD = weight_VD.grad if ctx.adds else None
+        if into_VD is None:
+            into_VD = _zeros(weight_VD)
+            if ctx.adds:
+                weight_VD.grad = into_VD
+        if hidden_ND is None:
+            into_VD.add_(saved, alpha=float(grad))
+        else:
+            _add_products(into_VD, saved, hidden_ND, float(grad))
+        found_VD = None if ctx.adds else into_VD.to(weight_VD.dtype)
+        return grad_hidden_ND, found_VD, None, None, None
 
 
-def head_loss(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk: int = CHUNK) -> Tensor:
+def _zeros(weight_VD: Tensor) -> Tensor:
+    return torch.zeros_like(weight_VD, dtype=torch.float32, requires_grad=False)
+
+
+def _add_products(into_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor, scale: float) -> None:
+    """into += scale * grad' hidden. Pieces, because a whole product would take as much memory."""
+    for start in range(0, len(into_VD), _PIECE):
+        piece = slice(start, start + _PIECE)
+        into_VD[piece].add_(grad_CV[:, piece].T @ hidden_CD, alpha=scale)
+
+
+def head_loss(
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    target_N: Tensor,
+    chunk: int = CHUNK,
+    adds: bool = False,
+) -> Tensor:
     """Sum of the cross-entropies in nats, a float32 scalar that can be differentiated.
 
     Args:
@@ -103,8 +144,10 @@ def head_loss(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk: int
         weight_VD: weight of the head.
         target_N: the token that follows each of them.
         chunk: tokens whose logits are held at once.
+        adds: add the gradient of the weight, a parameter, to its `grad` in float32, instead of
+            handing it on. Set `grad_dtype` to float32 where the weight has another dtype.
     """
-    loss: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, target_N, chunk)  # type: ignore[no-untyped-call]
+    loss: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, target_N, chunk, adds)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -114,6 +157,10 @@ def token_losses(
 ) -> Tensor:
     """Cross-entropy of each token in nats, [N] in float32, without a gradient."""
     losses_N = hidden_ND.new_empty(len(hidden_ND), dtype=torch.float32)
-    for part, losses_C, _ in _Chunks(hidden_ND, weight_VD, target_N, chunk):
-        losses_N[part] = losses_C
+    chunks = _Chunks(hidden_ND, weight_VD, target_N, chunk)
+    room_CV = hidden_ND.new_empty(chunks.size, len(weight_VD))
+    for start in chunks.starts:
+        part, logits_CV = chunks.logits(start, room_CV)
+        for block, losses_R, _ in chunks.losses(logits_CV, target_N[part]):
+            losses_N[part][block] = losses_R
     return losses_N

@@ -33,6 +33,7 @@ from tunewright.models.load import load_base
 from tunewright.models.memory import keep_freed_memory
 from tunewright.models.pissa import as_plain_lora, initial_factors
 from tunewright.models.prefix_start import start_prefix
+from tunewright.models.rms_norm import speed_up_norms
 from tunewright.train.checkpoint import LoopState, save_checkpoint
 from tunewright.train.loop import Job
 from tunewright.train.optim import MasterAdamW, make_groups
@@ -100,6 +101,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
             model.enable_input_require_grads()
     if kept is None:  # quantized weights are where they were loaded to
         model.to(accelerator.device)
+    speed_up_norms(model)
     if accelerator.device.type == "cpu":
         speed_up_dropout(model)
         speed_up_attention(whole_model(model))
@@ -109,6 +111,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         if recipe.packing:
             let_pack(whole_model(model))
         forward = text_forward(model)
+        forward.sum_head_gradient()
     elif task is Task.TOKEN_CLASSIFICATION:
         forward = TagForward(model)
     elif task is Task.QUESTION_ANSWERING:
