@@ -100,3 +100,18 @@ def test_layers_that_peft_cannot_adapt_are_named(
     folder = base("squeezebert", {"embedding_size": 32}, tiny_encoder, tmp_path / "base")
     with pytest.raises(ModelError, match="lora does not fit the layers of 'squeezebert'"):
         train(recipe(folder, sentiment_file, tmp_path / "run", method="lora", max_steps=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [("longformer", "prompt_tuning"), ("mamba", "prefix_tuning")]
+)
+def test_virtual_tokens_that_a_network_cannot_take_are_refused_in_words(
+    kind: str, method: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    decodes = kind == "mamba"
+    tiny = request.getfixturevalue("tiny_decoder" if decodes else "tiny_encoder")
+    rows = request.getfixturevalue("instruction_file" if decodes else "sentiment_file")
+    sizes = {} if decodes else {"attention_window": [8, 8], "max_position_embeddings": 70}
+    folder = base(kind, sizes, tiny, tmp_path / "base")
+    with pytest.raises(ModelError, match=f"{method} does not fit {kind!r} models: .*method: lora"):
+        train(recipe(folder, rows, tmp_path / "run", method=method, max_steps=1))

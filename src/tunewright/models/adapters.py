@@ -84,8 +84,36 @@ def apply_method(
     if recipe.method is not None and recipe.method.has_virtual_tokens:
         # PEFT makes virtual tokens in float32, whatever the base's dtype.
         adapted.prompt_encoder.to(model.dtype)
+        _try_virtual_tokens(adapted, recipe)
     speed_up_lora(adapted)
     return adapted
+
+
+def _try_virtual_tokens(adapted: Any, recipe: Recipe) -> None:
+    """Run a few tokens behind the virtual ones, which not every network takes.
+
+    Raises:
+        ModelError: this one does not.
+    """
+    import torch
+
+    config = adapted.config
+    table = adapted.get_base_model().get_input_embeddings().weight
+    ids = (torch.arange(1, 5, device=table.device) % len(table))[None]
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if config.is_encoder_decoder:
+        batch["labels"] = ids
+    training = adapted.training
+    adapted.eval()
+    try:
+        with torch.no_grad():
+            adapted(**batch)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{recipe.method} does not fit {config.model_type!r} models: {error}. Use method: lora "
+            "or full."
+        ) from error
+    adapted.train(training)
 
 
 def _freeze_below(model: PreTrainedModel, recipe: Recipe) -> PreTrainedModel:

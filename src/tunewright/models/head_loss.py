@@ -59,7 +59,7 @@ class _Chunks:
             yield block, losses_R1[:, 0], logits_RV.div_(sum_R1)
 
     def become_gradients(self, logits_CV: Tensor, target_C: Tensor) -> Tensor:
-        """Put d loss / d logits = softmax - one_hot in place of logits; return the sum of losses."""
+        """Put d loss / d logits = softmax - one_hot in place of the logits; return the loss."""
         total = torch.zeros((), dtype=torch.float32, device=logits_CV.device)
         for block, losses_R, probabilities_RV in self.losses(logits_CV, target_C):
             total += losses_R.sum()

@@ -1,4 +1,4 @@
-"""Root-mean-square norms whose gradient takes a third of the time and of the memory.
+"""Root-mean-square norms whose gradient keeps one copy of the input.
 
 transformers writes the norm as a chain of operations, and each of them keeps what its gradient
 needs: of a bfloat16 input, two copies in float32 and one more in bfloat16. Here the input and one

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _LONGEST_BY_DEFAULT = 1024
 """Tokens; longer rows need an explicit max_length, because memory grows with them."""
 _MANY_ROWS = 20_000
+_UPDATES, _MOST_EPOCHS = 300, 20
+"""Updates that a new head gets where rows are few, and passes over the rows for them at most."""
 _VIRTUAL_RATE = 1e-2
 _IA3_RATE = 3e-3
 """The papers' own rates (arXiv 2104.08691 takes 0.3 with another optimizer; 2205.05638, 3e-3)."""
@@ -99,9 +101,6 @@ def choose_settings(
     by_pairs = method is FineTuningMethod.SETFIT
     if by_pairs:
         choose_pairs(choice, len(lengths))
-    elif choice.open("num_train_epochs") and recipe.max_steps == -1:
-        epochs = 3.0 if len(lengths) < _MANY_ROWS else 1.0
-        choice.set("num_train_epochs", epochs, f"{len(lengths):,} training rows")
     # Plain texts are split, whatever their length; `lengths` has their pieces.
     of_all = int(np.max(lengths))
     longest = of_all if task is Task.TEXT else max(longest, of_all)
@@ -136,11 +135,13 @@ def choose_settings(
     _windows(choice, task, longest_answer)
     if not by_pairs:
         batch = _batch_size(len(lengths), task)
-        choice.set(
+        taken = choice.set(
             "per_device_train_batch_size",
             batch,
             f"{len(lengths):,} rows give {max(1, len(lengths) // batch):,} updates an epoch",
         )
+        if choice.open("num_train_epochs") and recipe.max_steps == -1:
+            _epochs(choice, len(lengths), taken * recipe.gradient_accumulation_steps, task)
     if machine.device == "cpu" and (task is Task.EMBEDDING or by_pairs):
         choice.set("max_tokens_per_pass", 4096, "texts of a step that is cut are run through twice")
     elif machine.device == "cpu":
@@ -302,6 +303,20 @@ def _quantized(choice: Choices) -> None:
     if bits == 4:
         choice.set("bnb_4bit_quant_type", "nf4", "weights are spread like a normal distribution")
         choice.set("bnb_4bit_use_double_quant", True, "0.4 bits a weight less at no measured loss")
+
+
+def _epochs(choice: Choices, rows: int, batch: int, task: Task) -> None:
+    """Three passes; more where a new head would see few updates (arXiv 2006.04884, section 6)."""
+    if rows >= _MANY_ROWS:
+        choice.set("num_train_epochs", 1.0, f"{rows:,} training rows")
+        return
+    an_epoch = -(-rows // batch)
+    epochs = min(_MOST_EPOCHS, -(-_UPDATES // an_epoch)) if task.has_new_head else 0
+    if epochs > 3:
+        why = f"a new head needs {_UPDATES} updates or so, and an epoch has {an_epoch:,}"
+        choice.set("num_train_epochs", float(epochs), why)
+    else:
+        choice.set("num_train_epochs", 3.0, f"{rows:,} training rows")
 
 
 def _batch_size(rows: int, task: Task) -> int:
