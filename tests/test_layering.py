@@ -26,6 +26,7 @@ ROOMS = (
     ("feedback",),
     ("checking",),
     ("proposing",),
+    ("scoring",),
     ("pipeline",),
     ("_api", "demo", "fine_tuning", "optimization"),
     ("studio",),
