@@ -447,7 +447,7 @@ def _facts(kind: Any, parameters: float, hidden_size: int) -> ModelFacts:
 @pytest.mark.parametrize(
     ("facts", "task", "rows"),
     [
-        (_facts("encoder", 22e6, 384), Task.CLASSIFICATION, 3000),
+        (_facts("encoder", 22e6, 384), Task.CLASSIFICATION, 4000),
         (_facts("encoder", 110e6, 768), Task.REGRESSION, 300),
         (_facts("encoder", 300e6, 1024), Task.MULTILABEL, 30_000),
         (_facts("decoder", 135e6, 576), Task.INSTRUCTION, 500),

@@ -2,10 +2,10 @@
 
 Legend for shape suffixes: N tokens, D hidden size, V vocabulary, C tokens in a chunk, R in a block.
 
-The head and the loss run chunk by chunk, and the gradient is taken in the forward pass while a
-chunk's logits are at hand, so memory is C x V instead of N x V. The idea is that of cut
-cross-entropy (arXiv 2411.09009) and Liger's fused linear cross-entropy; this one is plain
-PyTorch and runs on any device.
+The head and the loss run chunk by chunk, and the gradient of a chunk's logits takes their place, so
+memory is C x V instead of N x V; a head that is trained takes no more than V x D in float32. The
+idea is that of cut cross-entropy (arXiv 2411.09009) and Liger's fused linear cross-entropy; this
+one is plain PyTorch and runs on any device.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class _HeadLoss(torch.autograd.Function):
         # The gradient of the weight is made when its scale is known, from that of all logits,
         # unless they take more memory than the sum over chunks. That one is in float32, because
         # bfloat16 would lose the small terms.
-        kept = need_weight and count <= 2 * weight_VD.shape[1]
+        kept = need_weight and count * hidden_ND.element_size() <= 4 * weight_VD.shape[1]
         sum_VD = _zeros(weight_VD) if need_weight and not kept else None
         chunks = _Chunks(hidden_ND, weight_VD, target_N, chunk)
         room = hidden_ND.new_empty(count if kept else chunks.size, vocabulary)

@@ -172,19 +172,33 @@ class MasterAdamW:
     @torch.no_grad()
     def step(self, grad_norm: float, max_grad_norm: float) -> None:
         """Clip by the norm that `gather_gradients` gave, update, and round into the model."""
+        scale = 1.0
         if max_grad_norm > 0 and grad_norm > max_grad_norm and math.isfinite(grad_norm):
             scale = max_grad_norm / (grad_norm + 1e-6)
-            torch._foreach_mul_([g for g in self.gradients() if g is not None], scale)
-        self.inner.step()
+        self._inner_step(scale)
         for group, inner in zip(self.groups, self.inner.param_groups, strict=True):
             for parameter in group.parameters:
                 if table := self._tables.get(id(parameter)):
-                    table.step(inner["lr"], group.weight_decay)
+                    table.step(inner["lr"], group.weight_decay, scale)
         for rule in self.rules:
             rule.after_update(self)
         for parameter, master in self._pairs():
             if master is not parameter and id(parameter) not in self._tables:
                 parameter.copy_(master)
+
+    def _inner_step(self, scale: float) -> None:
+        """Update the masters with their gradients times `scale`."""
+        if scale == 1.0:
+            self.inner.step()
+        elif self.kind is Optimizer.ADAMW and self.inner.defaults["fused"]:
+            # Its kernel divides gradients while it reads them, as it does for a `GradScaler`.
+            self.inner.grad_scale = torch.tensor(1 / scale, device=self.masters[0].device)
+            self.inner.step()
+            self.inner.grad_scale = None
+        else:
+            masters = [master.grad for master in self.masters if master.grad is not None]
+            torch._foreach_mul_(masters, scale)
+            self.inner.step()
 
     def zero_grad(self) -> None:
         """Drop all gradients."""

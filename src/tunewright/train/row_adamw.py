@@ -94,13 +94,14 @@ class RowAdamW:
         return self.gradient
 
     @torch.no_grad()
-    def step(self, learning_rate: float, weight_decay: float) -> None:
-        """Update every row that may have moments, and note what the others lose."""
+    def step(self, learning_rate: float, weight_decay: float, scale: float = 1.0) -> None:
+        """Update every row that may have moments, with the gradient times `scale`, and note what
+        the others lose."""
         if self.gradient is None:
             return
         count = len(self._seen)
         weights, gradients = self._weights[:count], self._gradients[:count]
-        gradients[self._place[self._now]] = self.gradient
+        gradients[self._place[self._now]] = self.gradient * scale
         first, second = (moment[:count] for moment in self._moments)
         adamw(
             [weights],
