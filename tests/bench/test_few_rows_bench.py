@@ -31,7 +31,7 @@ def test_every_method_answers_the_same_rows(
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["machine"]["cores"]
     methods = {name.split(".")[2] for name in printed["figures"]}
-    assert methods == {"frozen_logistic", "full", "full_20", "setfit"}
+    assert methods == {"frozen_logistic", "full", "full_3", "setfit"}
     for found in printed["figures"].values():
         assert 0 <= found["spread"][0] <= found["value"] <= found["spread"][1] <= 1
 
