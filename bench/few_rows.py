@@ -6,8 +6,8 @@ Of each data set, so many rows a label are drawn for each seed, and every method
 test rows. Full tuning is measured with the epochs that a recipe gets by itself (`full`), which are
 up to 20 for few rows, and with 3 (`full_3`). Data sets are sources with `text` and `label`; one
 with a test part is scored on rows of it, another on rows that are held out. The figures are
-macro-F1: the mean over the seeds, with the lowest and the highest. The last line is one JSON object:
-`{"figures": {...}, "machine": {...}}`.
+macro-F1: the mean over the seeds, with the lowest and the highest. The last line is one JSON
+object: `{"figures": {...}, "machine": {...}}`.
 """
 
 from __future__ import annotations
