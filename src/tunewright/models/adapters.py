@@ -109,8 +109,9 @@ def _try_virtual_tokens(adapted: Any, recipe: Recipe) -> None:
         with torch.no_grad():
             adapted(**batch)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        said = str(error).rstrip(".")
         raise ModelError(
-            f"{recipe.method} does not fit {config.model_type!r} models: {error}. Use method: lora "
+            f"{recipe.method} does not fit {config.model_type!r} models: {said}. Use method: lora "
             "or full."
         ) from error
     adapted.train(training)

@@ -27,6 +27,8 @@ class CausalForward(nn.Module):
     both on a few tokens, and then use the model's own logits.
     """
 
+    _adds_gradient = False
+
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
@@ -37,7 +39,6 @@ class CausalForward(nn.Module):
         self._network = [inner.get_decoder()]  # in a list: not registered a second time
         self._head = [inner.get_output_embeddings()]
         self.chunked = self._head_is_plain()
-        self._adds_gradient = False
 
     def sum_head_gradient(self) -> None:
         """From here on, sum the gradient of a head that is trained in its `grad`, in float32.

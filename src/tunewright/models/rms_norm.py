@@ -60,7 +60,7 @@ def _epsilon(norm: Any) -> Any:
 def speed_up_norms(model: nn.Module) -> int:
     """Give norms of Llama's form the gradient above; return how many.
 
-    A class is changed where its output for random rows has the same bits.
+    A class is changed where its output for a few rows has the same bits.
 
     Args:
         model: of transformers, with PEFT's layers or without.

@@ -31,7 +31,6 @@ class Seq2SeqForward(CausalForward):
         self._inner = [whole_model(model)]  # in a list: not registered a second time
         self._head = [self._inner[0].get_output_embeddings()]
         self.chunked = self._head_is_plain()
-        self._adds_gradient = False
 
     def _both_outputs(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}

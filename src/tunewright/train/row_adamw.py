@@ -94,7 +94,7 @@ class RowAdamW:
         return self.gradient
 
     @torch.no_grad()
-    def step(self, learning_rate: float, weight_decay: float, scale: float = 1.0) -> None:
+    def step(self, learning_rate: float, weight_decay: float, scale: float) -> None:
         """Update every row that may have moments, with the gradient times `scale`, and note what
         the others lose."""
         if self.gradient is None:
