@@ -28,64 +28,81 @@ ATTENTION = "sdpa_for_cpus"
 """The name in transformers' registry."""
 _BLOCK = 64
 """Rows of a block: of 64 to 512, the fastest or close to it for 100 to 1,500 tokens."""
+_KEPT = 384
+"""Rows of up to as many tokens keep their weights for the gradient."""
 
 
 class CausalBlocks(torch.autograd.Function):
-    """softmax(s q k' + mask) v, block by block; the weights are made again for the gradient.
+    """softmax(s q k' + mask) v, block by block.
 
     The gradient is that of FlashAttention (arXiv 2205.14135, algorithm 4), with whole rows of
-    weights in place of tiles.
+    weights in place of tiles. Weights of long rows are made again for it.
     """
 
     @staticmethod
-    def forward(ctx: Any, q_NRQD: Tensor, k_NKD: Tensor, v_NKD: Tensor, scaling: float) -> Tensor:
-        q_NRQD = q_NRQD * scaling
-        out_NRQD = torch.empty_like(q_NRQD)
-        for begin, end in _blocks(q_NRQD.shape[2]):
-            weights = _block_weights(q_NRQD, k_NKD, begin, end)
-            block = torch.bmm(weights, v_NKD[:, :end])
-            out_NRQD[:, :, begin:end] = _as_heads(block, end - begin)
-        ctx.save_for_backward(q_NRQD, k_NKD, v_NKD)
+    def forward(ctx: Any, q_BQGRD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, scaling: float) -> Tensor:
+        k_NKD, v_NKD = (k_BGKD * scaling).flatten(0, 1), v_BGKD.flatten(0, 1)
+        out_BQGRD = torch.empty(q_BQGRD.shape, dtype=q_BQGRD.dtype)
+        queries, kept = [], []
+        for block in _blocks(q_BQGRD.shape[1]):
+            queries.append(_take(q_BQGRD, block))
+            weights = _block_weights(queries[-1], k_NKD, block)
+            _put(out_BQGRD, block, torch.bmm(weights, v_NKD[:, : block.stop]))
+            if q_BQGRD.shape[1] <= _KEPT:
+                kept.append(weights)
+        ctx.save_for_backward(k_NKD, v_NKD, *queries, *kept)
         ctx.scaling = scaling
-        return out_NRQD
+        return out_BQGRD
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (g_NRQD,) = gradients
-        q_NRQD, k_NKD, v_NKD = ctx.saved_tensors
-        g_q, g_k, g_v = torch.empty_like(q_NRQD), torch.zeros_like(k_NKD), torch.zeros_like(v_NKD)
-        for begin, end in _blocks(q_NRQD.shape[2]):
-            weights = _block_weights(q_NRQD, k_NKD, begin, end)
-            g_block = _as_rows(g_NRQD[:, :, begin:end])
-            g_v[:, :end].baddbmm_(weights.transpose(1, 2), g_block)
-            g_weights = torch.bmm(g_block, v_NKD[:, :end].transpose(1, 2))
+        (g_BQGRD,) = gradients
+        k_NKD, v_NKD, *saved = ctx.saved_tensors
+        g_q = torch.empty(g_BQGRD.shape, dtype=g_BQGRD.dtype)
+        g_k, g_v = torch.zeros_like(k_NKD), torch.zeros_like(v_NKD)
+        blocks = _blocks(g_BQGRD.shape[1])
+        queries, kept = saved[: len(blocks)], saved[len(blocks) :]
+        for i, block in enumerate(blocks):
+            seen = slice(0, block.stop)
+            weights = kept[i] if kept else _block_weights(queries[i], k_NKD, block)
+            g_block = _take(g_BQGRD, block)
+            g_v[:, seen].baddbmm_(weights.transpose(1, 2), g_block)
+            g_weights = torch.bmm(g_block, v_NKD[:, seen].transpose(1, 2))
             g_scores = torch._softmax_backward_data(g_weights, weights, -1, weights.dtype)
-            g_q[:, :, begin:end] = _as_heads(torch.bmm(g_scores, k_NKD[:, :end]), end - begin)
-            g_k[:, :end].baddbmm_(g_scores.transpose(1, 2), _as_rows(q_NRQD[:, :, begin:end]))
-        return g_q.mul_(ctx.scaling), g_k, g_v, None
+            _put(g_q, block, torch.bmm(g_scores, k_NKD[:, seen]))
+            g_k[:, seen].baddbmm_(g_scores.transpose(1, 2), queries[i])
+        rows = g_BQGRD.shape[0]
+        g_k.mul_(ctx.scaling)
+        return g_q, g_k.unflatten(0, (rows, -1)), g_v.unflatten(0, (rows, -1)), None
 
 
-def _blocks(length: int) -> list[tuple[int, int]]:
-    return [(begin, min(begin + _BLOCK, length)) for begin in range(0, length, _BLOCK)]
+def _blocks(length: int) -> list[slice]:
+    return [slice(begin, min(begin + _BLOCK, length)) for begin in range(0, length, _BLOCK)]
 
 
-def _as_rows(x_NRQD: Tensor) -> Tensor:
-    """[n x (r q) x d]: the rows of all query heads of one key head, one below the other."""
-    n, heads, rows, size = x_NRQD.shape
-    return x_NRQD.reshape(n, heads * rows, size)
+def _take(x_BQGRD: Tensor, block: slice) -> Tensor:
+    """[n x (q r) x d]: some tokens, with all query heads of a key head below each other."""
+    return x_BQGRD[:, block].transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
-def _as_heads(x: Tensor, rows: int) -> Tensor:
-    return x.view(x.shape[0], -1, rows, x.shape[-1])
+def _put(x_BQGRD: Tensor, block: slice, rows: Tensor) -> None:
+    """Write what `_take` would give."""
+    there = x_BQGRD[:, block].transpose(1, 2)
+    there.copy_(rows.view(there.shape))
 
 
-def _block_weights(q_NRQD: Tensor, k_NKD: Tensor, begin: int, end: int) -> Tensor:
-    """[n x (r q) x k]: what the rows from `begin` to `end` make of the tokens up to themselves."""
-    rows = end - begin
-    scores = torch.bmm(_as_rows(q_NRQD[:, :, begin:end]), k_NKD[:, :end].transpose(1, 2))
-    later = torch.ones(rows, rows, dtype=torch.bool).triu_(1)
-    _as_heads(scores, rows)[..., begin:].masked_fill_(later, -torch.inf)
+def _block_weights(queries: Tensor, k_NKD: Tensor, block: slice) -> Tensor:
+    """[n x (q r) x k]: what the tokens of a block make of those up to themselves."""
+    count = block.stop - block.start
+    scores = torch.bmm(queries, k_NKD[:, : block.stop].transpose(1, 2))
+    scores.unflatten(1, (count, -1))[..., block.start :].add_(_later(count, scores.dtype))
     return torch.softmax(scores, dim=-1)
+
+
+@cache
+def _later(count: int, dtype: torch.dtype) -> Tensor:
+    """[q x 1 x k]: added to scores, it hides tokens that come later."""
+    return torch.full((count, count), -torch.inf, dtype=dtype).triu_(1)[:, None]
 
 
 def causal_attention(q_BHQD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, scaling: float) -> Tensor:
@@ -97,17 +114,11 @@ def causal_attention(q_BHQD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, scaling: fl
         scaling: of the products.
 
     Returns:
-        [b x h x q x d].
+        [b x q x h x d].
     """
-    rows, heads, length, size = q_BHQD.shape
-    shared = rows * k_BGKD.shape[1]
-    found: Tensor = CausalBlocks.apply(  # type: ignore[no-untyped-call]
-        q_BHQD.reshape(shared, -1, length, size),
-        k_BGKD.reshape(shared, length, size),
-        v_BGKD.reshape(shared, length, size),
-        scaling,
-    )
-    return found.view(rows, heads, length, size)
+    q_BQGRD = q_BHQD.transpose(1, 2).unflatten(2, (k_BGKD.shape[1], -1))
+    found: Tensor = CausalBlocks.apply(q_BQGRD, k_BGKD, v_BGKD, scaling)  # type: ignore[no-untyped-call]
+    return found.flatten(2, 3)
 
 
 def attention(
@@ -159,8 +170,7 @@ def attention(
         and query_BHQD.shape[2] == key_BGKD.shape[2]
         and not _has_tiles()
     ):
-        found = causal_attention(query_BHQD, key_BGKD, value_BGKD, scale)
-        return found.transpose(1, 2).contiguous(), None
+        return causal_attention(query_BHQD, key_BGKD, value_BGKD, scale), None
     theirs: tuple[Tensor, None] = sdpa_attention_forward(
         module, query_BHQD, key_BGKD, value_BGKD, attention_mask,
         dropout=dropout, scaling=scaling, **kwargs,
