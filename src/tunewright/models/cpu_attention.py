@@ -40,7 +40,9 @@ class CausalBlocks(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q_BQGRD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, scaling: float) -> Tensor:
+    def forward(
+        ctx: Any, q_BQGRD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, scaling: float
+    ) -> Tensor:
         k_NKD, v_NKD = (k_BGKD * scaling).flatten(0, 1), v_BGKD.flatten(0, 1)
         out_BQGRD = torch.empty(q_BQGRD.shape, dtype=q_BQGRD.dtype)
         queries, kept = [], []
@@ -73,7 +75,7 @@ class CausalBlocks(torch.autograd.Function):
             g_k[:, seen].baddbmm_(g_scores.transpose(1, 2), queries[i])
         rows = g_BQGRD.shape[0]
         g_k.mul_(ctx.scaling)
-        return g_q, g_k.unflatten(0, (rows, -1)), g_v.unflatten(0, (rows, -1)), None
+        return g_q, g_k.view(rows, -1, *g_k.shape[1:]), g_v.view(rows, -1, *g_v.shape[1:]), None
 
 
 def _blocks(length: int) -> list[slice]:
@@ -95,7 +97,8 @@ def _block_weights(queries: Tensor, k_NKD: Tensor, block: slice) -> Tensor:
     """[n x (q r) x k]: what the tokens of a block make of those up to themselves."""
     count = block.stop - block.start
     scores = torch.bmm(queries, k_NKD[:, : block.stop].transpose(1, 2))
-    scores.unflatten(1, (count, -1))[..., block.start :].add_(_later(count, scores.dtype))
+    by_token = scores.view(len(scores), count, -1, block.stop)
+    by_token[..., block.start :].add_(_later(count, scores.dtype))
     return torch.softmax(scores, dim=-1)
 
 
@@ -116,7 +119,9 @@ def causal_attention(q_BHQD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, scaling: fl
     Returns:
         [b x q x h x d].
     """
-    q_BQGRD = q_BHQD.transpose(1, 2).unflatten(2, (k_BGKD.shape[1], -1))
+    rows, heads, length, size = q_BHQD.shape
+    keys = k_BGKD.shape[1]
+    q_BQGRD = q_BHQD.transpose(1, 2).view(rows, length, keys, heads // keys, size)
     found: Tensor = CausalBlocks.apply(q_BQGRD, k_BGKD, v_BGKD, scaling)  # type: ignore[no-untyped-call]
     return found.flatten(2, 3)
 

@@ -28,6 +28,7 @@ from tunewright.models.cpu_dropout import speed_up_dropout
 from tunewright.models.device import limit_threads, pick_device
 from tunewright.models.few_bits import pretend_few_bits
 from tunewright.models.first_token import read_first_token
+from tunewright.models.gated_mlp import shrink_gates
 from tunewright.models.input_settings import NEW_HEADS, write_settings
 from tunewright.models.load import load_base
 from tunewright.models.memory import keep_freed_memory
@@ -102,6 +103,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     if kept is None:  # quantized weights are where they were loaded to
         model.to(accelerator.device)
     speed_up_norms(model)
+    shrink_gates(model)
     if accelerator.device.type == "cpu":
         speed_up_dropout(model)
         speed_up_attention(whole_model(model))
