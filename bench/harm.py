@@ -101,8 +101,8 @@ def spiking(step: int, norm: float = 10_000.0) -> Plan:
             found = float(whole())
             if seen != step:
                 return found
-            for master in job.optimizer.masters:
-                master.grad *= norm / found
+            for gradient in job.optimizer.gradients():
+                gradient *= norm / found
             return norm
 
         job.optimizer.gather_gradients = gather

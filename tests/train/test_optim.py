@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+from tunewright.config.optimization import Optimizer
+from tunewright.train import optim
 from tunewright.train.optim import MasterAdamW, make_groups
 
 
@@ -94,3 +97,28 @@ def test_gradient_norm_is_the_global_one() -> None:
     net(torch.ones(1, 4)).sum().backward()
     expected = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).norm()
     assert abs(optimizer.gather_gradients() - float(expected)) < 1e-6
+
+
+@pytest.mark.parametrize("kind", list(Optimizer))
+def test_an_update_in_pieces_is_that_of_all_at_once(
+    kind: Optimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = []
+    for size in (2**22, 1):
+        monkeypatch.setitem(optim._PIECE, "cpu", size)
+        net = model(torch.bfloat16)
+        groups = make_groups(net, 1e-2, 0.1, hidden={"body.weight"})
+        optimizer = MasterAdamW(groups, kind=kind)
+        update, wide = optimizer.inner.step, []
+
+        def counted(update=update, wide=wide, optimizer=optimizer) -> None:
+            wide.append(sum(master.grad is not None for master in optimizer.masters))
+            update()
+
+        optimizer.inner.step = counted
+        for number in range(3):
+            step(net, optimizer, number, max_norm=1.0)
+        assert wide == ([4] * 3 if size > 1 else [1] * 12)
+        weights.append(optimizer.state_tensors())
+    for name, tensor in weights[0].items():
+        assert torch.equal(tensor, weights[1][name]), name

@@ -2,7 +2,8 @@
 
 A bfloat16 weight has 8 bits of precision: an update of one part in a thousand would vanish in it.
 So the optimizer keeps a float32 copy of every lower-precision weight it trains, updates the copy,
-and rounds the result into the model.
+and rounds the result into the model. It does so piece by piece: the gradients are never all there
+in float32.
 """
 
 from __future__ import annotations
@@ -21,8 +22,13 @@ from tunewright.train.optimizers import make_optimizer, stored_state
 from tunewright.train.row_adamw import RowAdamW
 from tunewright.train.weight_rules import WeightAverage, WeightRule
 
+_PIECE = {"cpu": 2**22, "others": 2**28}
+"""Weights whose gradients are in float32 at once; more pieces of a GPU's would take longer."""
 _OURS = ("master", "average", "raw")
 """What a checkpoint has of a parameter beside the optimizer's own state."""
+
+
+_Held = tuple[nn.Parameter, Tensor, Tensor]
 
 
 @dataclass(slots=True)
@@ -149,24 +155,23 @@ class MasterAdamW:
 
     @torch.no_grad()
     def gather_gradients(self) -> float:
-        """Move the gradients to the masters as float32 and return their global L2 norm."""
-        for parameter, master in self._pairs():
+        """Sum what a table's gradient has of each row; return the global L2 norm."""
+        for parameter in self.parameters:
             if table := self._tables.get(id(parameter)):
                 table.take_gradient()
-            elif parameter.grad is not None and master is not parameter:
-                master.grad = parameter.grad.float()
-                parameter.grad = None
         gradients = [gradient for gradient in self.gradients() if gradient is not None]
         if not gradients:
             return 0.0
-        norms = torch.stack(torch._foreach_norm(gradients))
+        norms = torch.stack(torch._foreach_norm(gradients, dtype=torch.float32))
         return float(torch.linalg.vector_norm(norms.double()))
 
     def gradients(self) -> list[Tensor | None]:
-        """What `gather_gradients` moved, for each parameter: of a table, rows that have any."""
+        """The gradient of each parameter: of a table, that of rows that have any."""
         return [
-            self._tables[id(parameter)].gradient if id(parameter) in self._tables else master.grad
-            for parameter, master in self._pairs()
+            self._tables[id(parameter)].gradient
+            if id(parameter) in self._tables
+            else parameter.grad
+            for parameter in self.parameters
         ]
 
     @torch.no_grad()
@@ -175,29 +180,50 @@ class MasterAdamW:
         scale = 1.0
         if max_grad_norm > 0 and grad_norm > max_grad_norm and math.isfinite(grad_norm):
             scale = max_grad_norm / (grad_norm + 1e-6)
-        self._inner_step(scale)
+        held = self._take_gradients()
+        for piece in _pieces(held):
+            gradients = [gradient.float() for _, _, gradient in piece]
+            for (_, master, _), gradient in zip(piece, gradients, strict=True):
+                master.grad = gradient
+            self._inner_step(gradients, scale)
+            for parameter, master, _ in piece:
+                master.grad = None
+                if not self.rules:
+                    _round(parameter, master)
         for group, inner in zip(self.groups, self.inner.param_groups, strict=True):
             for parameter in group.parameters:
                 if table := self._tables.get(id(parameter)):
                     table.step(inner["lr"], group.weight_decay, scale)
+        for parameter, _, gradient in held:
+            parameter.grad = gradient
         for rule in self.rules:
             rule.after_update(self)
-        for parameter, master in self._pairs():
-            if master is not parameter and id(parameter) not in self._tables:
-                parameter.copy_(master)
+        if self.rules:
+            for parameter, master in self._pairs():
+                _round(parameter, master)
 
-    def _inner_step(self, scale: float) -> None:
-        """Update the masters with their gradients times `scale`."""
+    def _take_gradients(self) -> list[_Held]:
+        """Parameters that have a gradient, without it; their masters; and the gradient."""
+        held = [
+            (parameter, master, parameter.grad)
+            for parameter, master in self._pairs()
+            if parameter.grad is not None and id(parameter) not in self._tables
+        ]
+        for parameter, _, _ in held:
+            parameter.grad = None
+        return held
+
+    def _inner_step(self, gradients: list[Tensor], scale: float) -> None:
+        """Update the masters that have a gradient now, with these times `scale`."""
         if scale == 1.0:
             self.inner.step()
         elif self.kind is Optimizer.ADAMW and self.inner.defaults["fused"]:
             # Its kernel divides gradients while it reads them, as it does for a `GradScaler`.
-            self.inner.grad_scale = torch.tensor(1 / scale, device=self.masters[0].device)
+            self.inner.grad_scale = torch.tensor(1 / scale, device=gradients[0].device)
             self.inner.step()
             self.inner.grad_scale = None
         else:
-            masters = [master.grad for master in self.masters if master.grad is not None]
-            torch._foreach_mul_(masters, scale)
+            torch._foreach_mul_(gradients, scale)
             self.inner.step()
 
     def zero_grad(self) -> None:
@@ -261,3 +287,22 @@ class MasterAdamW:
 
     def _pairs(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         return zip(self.parameters, self.masters, strict=True)
+
+
+def _pieces(held: Sequence[_Held]) -> Iterator[list[_Held]]:
+    """In order, so many at once that what must become float32 has about one size."""
+    piece: list[_Held] = []
+    size = 0
+    for parameter, master, gradient in held:
+        piece.append((parameter, master, gradient))
+        size += 0 if gradient.dtype == torch.float32 else gradient.numel()
+        if size >= _PIECE["cpu" if gradient.device.type == "cpu" else "others"]:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def _round(parameter: nn.Parameter, master: Tensor) -> None:
+    if master is not parameter:
+        parameter.copy_(master)

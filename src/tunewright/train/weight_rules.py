@@ -6,14 +6,17 @@ module knows optimizer groups. It does not know the loop, models or files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from tunewright.train.optim import MasterAdamW
 
 
@@ -38,18 +41,18 @@ class PullToStart:
         self.strength = strength
         self.starts = {
             name: master.detach().clone()
-            for group, names, masters in groups_of(optimizer)
+            for group, members in groups_of(optimizer)
             if not optimizer.groups[group].is_head
-            for name, master in zip(names, masters, strict=True)
+            for name, _, master in members
         }
 
     @torch.no_grad()
     def after_update(self, optimizer: MasterAdamW) -> None:
         """Pull every weight that was updated."""
-        for group, names, masters in groups_of(optimizer):
+        for group, members in groups_of(optimizer):
             share = optimizer.inner.param_groups[group]["lr"] * self.strength
-            for name, master in zip(names, masters, strict=True):
-                if master.grad is not None and name in self.starts:
+            for name, parameter, master in members:
+                if parameter.grad is not None and name in self.starts:
                     master.lerp_(self.starts[name], share)
 
 
@@ -69,10 +72,10 @@ class ShrinkToZero:
     @torch.no_grad()
     def after_update(self, optimizer: MasterAdamW) -> None:
         """Shrink every matrix that was updated."""
-        for group, _, masters in groups_of(optimizer):
+        for group, members in groups_of(optimizer):
             step = optimizer.inner.param_groups[group]["lr"] * self.strength
-            for master in masters:
-                if master.grad is not None and master.ndim > 1:
+            for _, parameter, master in members:
+                if parameter.grad is not None and master.ndim > 1:
                     master.copy_(torch.nn.functional.softshrink(master, step))
 
 
@@ -142,10 +145,10 @@ class WeightAverage:
                 self.parameters[i].copy_(tensors[f"{name}:raw"])
 
 
-def groups_of(optimizer: MasterAdamW) -> Iterator[tuple[int, Sequence[str], Sequence[Tensor]]]:
-    """Number, parameter names and masters of each group."""
-    start = 0
+def groups_of(
+    optimizer: MasterAdamW,
+) -> Iterator[tuple[int, list[tuple[str, nn.Parameter, Tensor]]]]:
+    """Number of each group, and its names, parameters and masters."""
+    members = zip(optimizer.names, optimizer.parameters, optimizer.masters, strict=True)
     for number, group in enumerate(optimizer.groups):
-        end = start + len(group.names)
-        yield number, group.names, optimizer.masters[start:end]
-        start = end
+        yield number, list(islice(members, len(group.names)))
