@@ -33,7 +33,7 @@ def prefixed(kind: str, **values: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text", "gpt2", "bloom"])
 def test_a_prefix_says_what_the_tokens_before_the_row_would(kind: str) -> None:
     model, adapted = prefixed(kind, **VALUES.get(kind, SHAPE))
-    assert start_prefix(adapted, [*FIRST, 33])
+    assert start_prefix(adapted, [*FIRST, 33]) is None
     with torch.no_grad():
         found = adapted(input_ids=torch.tensor([ROW]), attention_mask=torch.ones(1, 3)).logits
         expected = model(input_ids=torch.tensor([[*FIRST, *ROW]])).logits[:, len(FIRST) :]
@@ -43,7 +43,7 @@ def test_a_prefix_says_what_the_tokens_before_the_row_would(kind: str) -> None:
 def test_rows_too_short_for_the_prefix_leave_it_as_it_is() -> None:
     _, adapted = prefixed("llama", **SHAPE)
     before = adapted.prompt_encoder["default"].embedding.weight.clone()
-    assert not start_prefix(adapted, FIRST[:-1])
+    assert start_prefix(adapted, FIRST[:-1]) == "the training rows have 3 tokens, and the prefix 4"
     assert torch.equal(adapted.prompt_encoder["default"].embedding.weight, before)
 
 
@@ -51,5 +51,5 @@ def test_layers_without_keys_leave_it_as_it_is() -> None:
     layers = ["conv", "full_attention"]
     _, adapted = prefixed("lfm2", **(SHAPE | {"layer_types": layers}))
     before = adapted.prompt_encoder["default"].embedding.weight.clone()
-    assert not start_prefix(adapted, FIRST)
+    assert "lfm2 keeps other things" in (start_prefix(adapted, FIRST) or "")
     assert torch.equal(adapted.prompt_encoder["default"].embedding.weight, before)

@@ -90,6 +90,21 @@ def _log(value: float) -> float:
     return math.log(value)
 
 
+def test_a_prefix_longer_than_all_rows_starts_at_random_and_says_so(
+    tiny_decoder: Path, instruction_file: Path, tmp_path: Path
+) -> None:
+    for tokens, said in ((5, 0), (200, 1)):
+        made = recipe(
+            tiny_decoder, instruction_file, tmp_path / str(tokens), method="prefix_tuning",
+            num_virtual_tokens=tokens, max_steps=1, data={"train": f"{instruction_file}#4"},
+        )  # fmt: skip
+        train(made)
+        lines = read_journal(tmp_path / str(tokens))
+        found = [line for line in lines if line.get("name") == "random_prefix"]
+        assert len(found) == said
+    assert "and the prefix 200." in found[0]["message"] and found[0]["step"] == 0
+
+
 @pytest.mark.parametrize("name", ["prefix_tuning", "prompt_tuning", "p_tuning"])
 def test_virtual_tokens_change_the_loss_as_peft_itself_computes_it(
     name: str, tiny_decoder: Path, instruction_file: Path, tmp_path: Path

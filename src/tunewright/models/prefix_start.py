@@ -14,7 +14,7 @@ import torch
 
 
 @torch.no_grad()
-def start_prefix(model: Any, tokens: Sequence[int]) -> bool:
+def start_prefix(model: Any, tokens: Sequence[int]) -> str | None:
     """Give a prefix the keys and values of the first tokens, as many as it has.
 
     Args:
@@ -22,15 +22,15 @@ def start_prefix(model: Any, tokens: Sequence[int]) -> bool:
         tokens: ids of tokens such as rows begin with, at least as many as the prefix is long.
 
     Returns:
-        Whether it did. It does not where there are too few tokens, or an architecture keeps more
-        than keys and values of one shape; the prefix then starts at random.
+        None, or why it did not and the prefix starts at random: there are too few tokens, or the
+        architecture keeps other things than keys and values of one shape.
     """
     from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
 
     network = model.get_base_model().base_model  # heads for labels say nothing of the cache
     length = model.active_peft_config.num_virtual_tokens
     if len(tokens) < length:
-        return False
+        return f"the training rows have {len(tokens)} tokens, and the prefix {length}"
     training = model.training
     ids = torch.tensor([list(tokens[:length])], device=network.device)
     kept = network.eval()(input_ids=ids, use_cache=True).past_key_values
@@ -38,5 +38,5 @@ def start_prefix(model: Any, tokens: Sequence[int]) -> bool:
     try:
         initialize_kv_prefix_from_past_key_values(model, past_key_values=kept)
     except (AttributeError, TypeError, ValueError):  # how PEFT finds another kind of cache
-        return False
-    return True
+        return f"{network.config.model_type} keeps other things than keys and values of one shape"
+    return None

@@ -42,6 +42,7 @@ from tunewright.train.prepare import Prepared
 from tunewright.train.rates import hidden_matrices, make_unfreezing, rate_shares
 from tunewright.train.row_adamw import sparse_tables
 from tunewright.train.validate import metrics_of
+from tunewright.train.watch import Diagnosis, random_prefix
 from tunewright.train.weight_rules import PullToStart, ShrinkToZero, WeightAverage
 
 if TYPE_CHECKING:
@@ -89,9 +90,11 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     if task is Task.REGRESSION:
         scale = _start_at_mean(model, targets_of(prepared.train.examples))
     model = apply_method(model, recipe, task, prepared.started)
+    at_start: list[Diagnosis] = []
     if recipe.method is FineTuningMethod.PREFIX_TUNING and prepared.started is None:
         assert recipe.num_virtual_tokens is not None
-        start_prefix(model, _first_tokens(prepared, recipe.num_virtual_tokens))
+        reason = start_prefix(model, _first_tokens(prepared, recipe.num_virtual_tokens))
+        at_start += [random_prefix(reason, recipe.num_virtual_tokens)] if reason else []
     if recipe.quantization_aware is not None:
         pretend_few_bits(model, recipe.quantization_aware, recipe.quantization_group_size)
     pissa = initial_factors(model) if recipe.init_lora_weights == "pissa" else None
@@ -156,6 +159,7 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
         save_finished=lambda target: _save_finished(forward, prepared, target, pissa),
         generation=prepared.generation,
         mixed=_mixed(prepared),
+        at_start=at_start,
     )
     if isinstance(forward, EmbeddingForward):
         forward.contrasted = job.global_batch

@@ -47,6 +47,7 @@ from tunewright.train.retake import in_memory
 from tunewright.train.schedule import rate_factor
 from tunewright.train.score_passes import in_smaller_passes
 from tunewright.train.validate import validation_scores
+from tunewright.train.watch import Diagnosis, note
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -94,6 +95,7 @@ class Job:
         save_finished: writes the finished model.
         generation: which answers are written and scored with the validation rows.
         mixed: the source of each validation row, where tasks are mixed.
+        at_start: what was found while all this was made.
     """
 
     recipe: Recipe
@@ -116,6 +118,7 @@ class Job:
     unfreezing: Unfreezing | None = None
     generation: GeneratedScores | None = None
     mixed: Sequence[str] = ()
+    at_start: Sequence[Diagnosis] = ()
     lengths: NDArray[np.uint32] = field(init=False)
     trained: NDArray[np.uint32] = field(init=False)
 
@@ -178,6 +181,8 @@ def run_loop(
         observer.line_written({"event": event, "step": state.step, **values})
 
     tell("start", total_steps=total)
+    for found in job.at_start if state.step == 0 else ():
+        note(tell, found)
     reactions = Reactions(job, state, tell)
     with stop_requests(job.folder) as stop_requested:
         while state.step < total and not out_of_patience(recipe, state):

@@ -71,6 +71,17 @@ def diverged(message: str, action: str, evidence: dict[str, Any]) -> Diagnosis:
     return Diagnosis("divergence", message, action, evidence)
 
 
+def random_prefix(reason: str, tokens: int) -> Diagnosis:
+    """A prefix that could not start as real tokens."""
+    return Diagnosis(
+        "random_prefix",
+        f"The prefix does not start as the first tokens of the rows: {reason}.",
+        "It started at random, which takes more steps. Take fewer num_virtual_tokens than the rows "
+        "have tokens, or method: lora.",
+        {"num_virtual_tokens": tokens, "reason": reason},
+    )
+
+
 def overfitting(train: Sequence[float], validation: Sequence[float]) -> Diagnosis | None:
     """Validation loss rose in the last two scores while training loss fell."""
     if len(validation) < 3 or len(train) < 3:
