@@ -13,7 +13,7 @@ from tunewright.config.recipe import FineTuningMethod, Recipe
 from tunewright.config.task import Task
 from tunewright.errors import ModelError, did_you_mean
 from tunewright.models.inspect import ModelFacts, linear_layers, module_names
-from tunewright.models.layers import find_stack, layer_count
+from tunewright.models.layers import find_stack, layer_count, trial_ids
 from tunewright.models.load import quiet_loading
 from tunewright.models.started_adapter import start_from
 
@@ -98,8 +98,7 @@ def _try_virtual_tokens(adapted: Any, recipe: Recipe) -> None:
     import torch
 
     config = adapted.config
-    table = adapted.get_base_model().get_input_embeddings().weight
-    ids = (torch.arange(1, 5, device=table.device) % len(table))[None]
+    ids = trial_ids(adapted.get_base_model(), 4)[None]
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if config.is_encoder_decoder:
         batch["labels"] = ids

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tunewright.models.forward import whole_model
+from tunewright.models.layers import trial_ids
 
 _OF_ALL_TOKENS = ("attention.self.key", "attention.self.value")
 _TOLERANCE = 0.02
@@ -110,8 +111,7 @@ def _is_berts(layer: nn.Module) -> bool:
 
 @torch.no_grad()
 def _logits(model: Any) -> Tensor:
-    table = model.get_input_embeddings().weight
-    ids = (torch.arange(1, 17, device=table.device) % table.shape[0]).view(2, 8)
+    ids = trial_ids(model, 16).view(2, 8)
     seen = torch.ones_like(ids)
     seen[1, 5:] = 0
     logits: Tensor = model(input_ids=ids, attention_mask=seen).logits

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tunewright.data.collate import IGNORED
 from tunewright.models.head_loss import head_loss, token_losses
+from tunewright.models.layers import trial_ids
 from tunewright.models.packing import packed_inputs
 
 _CHECK_TOLERANCE = 0.02
@@ -64,8 +65,7 @@ class CausalForward(nn.Module):
             return False
         training = self.model.training
         self.model.eval()
-        ids = torch.arange(1, 9, device=head.weight.device)[None] % head.weight.shape[0]
-        hidden, logits = self._both_outputs(ids)
+        hidden, logits = self._both_outputs(trial_ids(whole_model(self.model), 8)[None])
         ours = torch.log_softmax((hidden @ head.weight.T).float(), dim=-1)
         theirs = torch.log_softmax(logits.float(), dim=-1)
         self.model.train(training)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from tunewright.errors import ModelError
 
@@ -99,6 +100,12 @@ def layer_count(facts: ModelFacts) -> int:
         config = AutoConfig.from_pretrained(facts.folder, trust_remote_code=False)
         model = AutoModel.from_config(config, trust_remote_code=False)
     return len(find_stack(model).layers)
+
+
+def trial_ids(model: Any, count: int) -> Tensor:
+    """Ids of tokens that a model has, to see what it makes of them: [count], on its device."""
+    table: Tensor = model.get_input_embeddings().weight
+    return torch.arange(1, 1 + count, device=table.device) % table.shape[0]
 
 
 def _outermost_lists(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.ModuleList]]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tunewright.errors import ModelError
 from tunewright.models.cpu_attention import attention, use_attention
+from tunewright.models.layers import trial_ids
 from tunewright.models.load import quiet_loading
 
 ATTENTION = "sdpa_by_document"
@@ -130,9 +131,7 @@ def let_pack(model: Any) -> None:
 
 def _check_rows(model: Any) -> list[Tensor]:
     """Two rows of different tokens, on the device of the model."""
-    weight = model.get_input_embeddings().weight
-    ids = torch.arange(1, 1 + sum(_CHECK_LENGTHS), device=weight.device) % weight.shape[0]
-    return list(ids.split(_CHECK_LENGTHS))
+    return list(torch.split(trial_ids(model, sum(_CHECK_LENGTHS)), _CHECK_LENGTHS))
 
 
 @torch.no_grad()
