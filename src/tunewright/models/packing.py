@@ -131,7 +131,7 @@ def let_pack(model: Any) -> None:
 
 def _check_rows(model: Any) -> list[Tensor]:
     """Two rows of different tokens, on the device of the model."""
-    return list(torch.split(trial_ids(model, sum(_CHECK_LENGTHS)), _CHECK_LENGTHS))
+    return list(torch.split(trial_ids(model, sum(_CHECK_LENGTHS)), list(_CHECK_LENGTHS)))
 
 
 @torch.no_grad()
