@@ -89,7 +89,7 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
             dtype=prepared.recipe.dtype,
             model_flops=flops,
         )
-        return found | _scores(job.forward, prepared)
+        return found | _scores(job.forward, prepared, spec)
 
 
 def _padding(job: Any, steps: int) -> float:
@@ -142,7 +142,7 @@ def trainer(spec: dict[str, Any]) -> dict[str, Any]:
             data_collator=DataCollatorWithPadding(tokenizer),
         )
         found = _timed(theirs)
-        return found | _scores(LabelForward(model, "single_label_classification"), prepared)
+        return found | _scores(LabelForward(model, "single_label_classification"), prepared, spec)
 
 
 def sft(spec: dict[str, Any]) -> dict[str, Any]:
@@ -171,13 +171,13 @@ def sft(spec: dict[str, Any]) -> dict[str, Any]:
             )
         theirs = SFTTrainer(
             str(prepared.facts.folder),
-            SFTConfig(output_dir=folder, **_arguments(spec, prepared), **spec.get("flags", {})),
+            SFTConfig(output_dir=folder, **(_arguments(spec, prepared) | spec.get("flags", {}))),
             train_dataset=Dataset.from_list(rows),
             processing_class=prepared.tokenizer,
             peft_config=lora,
         )
         found = _timed(theirs)
-        return found | _scores(CausalForward(theirs.model), prepared)
+        return found | _scores(CausalForward(theirs.model), prepared, spec)
 
 
 def _arguments(spec: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
@@ -210,8 +210,9 @@ def _timed(theirs: Any) -> dict[str, Any]:
 
     def count(module: Any, args: Any, inputs: dict[str, Any]) -> None:
         if module.training:
-            tokens["real"] += int(inputs["attention_mask"].sum())
-            tokens["padded"] += inputs["attention_mask"].numel()
+            tokens["padded"] += inputs["input_ids"].numel()
+            seen = inputs.get("attention_mask")  # none where rows are packed
+            tokens["real"] += int(inputs["input_ids"].numel() if seen is None else seen.sum())
 
     theirs.add_callback(Times())
     hook = theirs.model.register_forward_pre_hook(count, with_kwargs=True)
@@ -224,10 +225,13 @@ def _timed(theirs: Any) -> dict[str, Any]:
     )
 
 
-def _scores(forward: Any, prepared: Prepared) -> dict[str, float]:
-    """Scores of the held-out rows, in float32 and with our own rendering of them."""
+def _scores(forward: Any, prepared: Prepared, spec: dict[str, Any]) -> dict[str, float]:
+    """Scores of the held-out rows, in float32 and with our own rendering of them; of a model that
+    learned from random weights, none."""
     from tunewright.train.validate import validation_scores
 
+    if not spec.get("scored", True):
+        return {}
     assert prepared.recipe.max_length is not None
     renderer = Renderer(
         prepared.tokenizer,
@@ -270,11 +274,12 @@ def model_flops(model: Any, tokens: int, rows: int = 0) -> float:
 
 
 def rate(spec: dict[str, Any]) -> dict[str, Any]:
-    """The best rate of a square matrix product, in float32 and bfloat16, in FLOP a second."""
+    """The best rate of a large square matrix product, in float32 and bfloat16, in FLOP a second."""
     import torch
 
     limit_threads()
-    size, device = spec.get("size", 1536), pick_device("auto")
+    device = pick_device("auto")
+    size = spec.get("size", 1536 if device.type == "cpu" else 8192)
     found = {}
     for name in ("float32", "bfloat16"):
         a = torch.ones(size, size, device=device, dtype=getattr(torch, name))

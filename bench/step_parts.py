@@ -39,7 +39,7 @@ from tunewright.train.prepare import Prepared
 
 PARTS = ("linear", "attention", "head_and_loss", "embedding", "optimizer", "data", "other")
 _OPTIMIZER = "part: optimizer"
-_SQUARE = 1024
+_SQUARE = 1024 if not torch.cuda.is_available() else 8192
 _ADAMW_BYTES = 28
 _BY_NAME = (
     ("head_and_loss", ("_HeadLoss", "nll_loss", "log_softmax", "LogSoftmax", "cross_entropy")),
@@ -141,8 +141,8 @@ def _bounds(job: Job, taken: Sequence[Sequence[int]]) -> dict[str, float]:
     )
     seen = 0.5 if job.task.is_generative else 1.0  # of all pairs of tokens
     pairs = sum(job.lengths[i] ** 2 for rows in taken for i in rows) * seen
-    # Two products forward and five backward (FlashAttention, arXiv 2205.14135, algorithm 4).
-    found["attention"] = 7 * 2 * pairs * width * config.num_hidden_layers / top
+    # Two products forward and four backward, where the weights are kept.
+    found["attention"] = 6 * 2 * pairs * width * config.num_hidden_layers / top
     table = model.get_input_embeddings().weight
     tokens = sum(job.lengths[i] for rows in taken for i in rows)
     found["embedding"] = 2 * tokens * table.shape[1] * table.element_size() / bandwidth

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from transformers import LlamaConfig
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
@@ -24,10 +26,14 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
 def quick(bench: Any, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     """The last line of a quick run, its sides in this process: PyTorch is imported already."""
     sides = bench("sides").SIDES
-    bench("train").main(
-        ["--quick", "--json", "--held-out", "4", *arguments],
-        run=lambda spec: sides[spec["side"]](json.loads(json.dumps(spec))),
-    )
+
+    def run(spec: dict[str, Any]) -> dict[str, Any]:
+        AcceleratorState._reset_state(reset_partial_state=True)  # in a process of its own it is new
+        found: dict[str, Any] = sides[spec["side"]](json.loads(json.dumps(spec)))
+        return found
+
+    bench("train").main(["--quick", "--json", "--held-out", "4", *arguments], run=run)
+    AcceleratorState._reset_state(reset_partial_state=True)
     found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return found
 
@@ -70,6 +76,34 @@ def test_instructions_are_measured_beside_trl(
         assert figures[f"{work}.{side}.tokens_per_second"]["value"] > 0
     losses = [figures[f"{work}.{side}.held_out_loss"]["value"] for side in ("ours", "sft_plain")]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="the extra bench")
+@pytest.mark.parametrize("work", ["llama_3_8b_lora", "llama_3_8b_full"])
+def test_a_large_shape_is_measured_on_random_weights(
+    bench: Any,
+    work: str,
+    tiny_decoder: Path,
+    instruction_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes = bench("shapes")
+    assert shapes.SHAPES["llama-3-8b"]().num_hidden_layers == 32
+    small = LlamaConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+    )  # fmt: skip
+    monkeypatch.setitem(shapes.SHAPES, "llama-3-8b", lambda: small)
+    monkeypatch.setattr(shapes, "_DRAWN", 100)
+    figures = quick(
+        bench, capsys, "--works", work, "--decoder", str(tiny_decoder),
+        "--rows", str(instruction_file),
+    )["figures"]  # fmt: skip
+    for side in ("ours", "sft_packed"):
+        assert figures[f"{work}.{side}.tokens_per_second"]["value"] > 0
+        assert f"{work}.{side}.held_out_loss" not in figures
+    assert figures[f"{work}.share_of_matrix_rate"]["value"] > 0
 
 
 def test_a_work_without_its_peer_is_left_out_in_words(
