@@ -111,8 +111,10 @@ def _large(method: str) -> Work:
     """Llama 3's shape of eight billion weights; activations are made again, as TRL's default is."""
     return Work(
         "instruction", "smollm2-135m-instruct", method, QUESTIONS, 32, 12,
-        {"sft_packed": Peer({"side": "sft", "flags": PACKED})}, None, ("trl",), "llama-3-8b",
-        {"packing": True, "gradient_checkpointing": True, "dtype": "bfloat16"},
+        {"sft_packed": Peer({"side": "sft", "flags": PACKED})},
+        needs=("trl",),
+        shape="llama-3-8b",
+        ours={"packing": True, "gradient_checkpointing": True, "dtype": "bfloat16"},
     )  # fmt: skip
 
 
