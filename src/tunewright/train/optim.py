@@ -22,8 +22,8 @@ from tunewright.train.optimizers import make_optimizer, stored_state
 from tunewright.train.row_adamw import RowAdamW
 from tunewright.train.weight_rules import WeightAverage, WeightRule
 
-_PIECE = {"cpu": 2**22, "others": 2**28}
-"""Weights whose gradients are in float32 at once; more pieces of a GPU's would take longer."""
+_PIECE = {"cpu": 2**24, "others": 2**28}
+"""Weights whose gradients are in float32 at once; more pieces would take longer."""
 _OURS = ("master", "average", "raw")
 """What a checkpoint has of a parameter beside the optimizer's own state."""
 
