@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunewright.models.same_bits import lean_class
+
 _LINEAR = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -76,20 +78,10 @@ def _is_linear(layer: nn.Module, name: str) -> bool:
     return hasattr(getattr(layer, name, None), "in_features")
 
 
-@torch.no_grad()
 def _lean_class(layer: Any, dtype: torch.dtype | None) -> type | None:
     """The class with the gradient above, or None where that is not this layer's."""
-    own, training = type(layer), layer.training
-    if len(signature(own.forward).parameters) != 2:
+    if len(signature(type(layer).forward).parameters) != 2:
         return None
-    lean = type(own.__name__, (LeanMlp, own), {})
-    width = layer.gate_proj.in_features
-    device = next(layer.parameters()).device
+    width, device = layer.gate_proj.in_features, next(layer.parameters()).device
     rows = torch.linspace(-3, 3, 8 * width, device=device, dtype=dtype).view(8, width)
-    layer.eval()
-    before = layer(rows)
-    layer.__class__ = lean
-    after = layer(rows)
-    layer.__class__ = own
-    layer.train(training)
-    return lean if isinstance(before, Tensor) and torch.equal(before, after) else None
+    return lean_class(layer, LeanMlp, rows)

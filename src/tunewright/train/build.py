@@ -94,7 +94,8 @@ def build_job(prepared: Prepared, folder: Path) -> Job:
     if recipe.method is FineTuningMethod.PREFIX_TUNING and prepared.started is None:
         assert recipe.num_virtual_tokens is not None
         reason = start_prefix(model, _first_tokens(prepared, recipe.num_virtual_tokens))
-        at_start += [random_prefix(reason, recipe.num_virtual_tokens)] if reason else []
+        if reason:
+            at_start.append(random_prefix(reason, recipe.num_virtual_tokens))
     if recipe.quantization_aware is not None:
         pretend_few_bits(model, recipe.quantization_aware, recipe.quantization_group_size)
     pissa = initial_factors(model) if recipe.init_lora_weights == "pissa" else None

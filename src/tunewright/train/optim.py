@@ -2,8 +2,8 @@
 
 A bfloat16 weight has 8 bits of precision: an update of one part in a thousand would vanish in it.
 So the optimizer keeps a float32 copy of every lower-precision weight it trains, updates the copy,
-and rounds the result into the model. It does so piece by piece: the gradients are never all there
-in float32.
+and rounds the result into the model. Updates are made piece by piece: the gradients are never all
+there in float32.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ _PIECE = {"cpu": 2**24, "others": 2**28}
 """Weights whose gradients are in float32 at once; more pieces would take longer."""
 _OURS = ("master", "average", "raw")
 """What a checkpoint has of a parameter beside the optimizer's own state."""
-
 
 _Held = tuple[nn.Parameter, Tensor, Tensor]
 
@@ -186,10 +185,8 @@ class MasterAdamW:
             for (_, master, _), gradient in zip(piece, gradients, strict=True):
                 master.grad = gradient
             self._inner_step(gradients, scale)
-            for parameter, master, _ in piece:
+            for _, master, _ in piece:
                 master.grad = None
-                if not self.rules:
-                    _round(parameter, master)
         for group, inner in zip(self.groups, self.inner.param_groups, strict=True):
             for parameter in group.parameters:
                 if table := self._tables.get(id(parameter)):
@@ -198,9 +195,9 @@ class MasterAdamW:
             parameter.grad = gradient
         for rule in self.rules:
             rule.after_update(self)
-        if self.rules:
-            for parameter, master in self._pairs():
-                _round(parameter, master)
+        for parameter, master in self._pairs():
+            if master is not parameter and id(parameter) not in self._tables:
+                parameter.copy_(master)
 
     def _take_gradients(self) -> list[_Held]:
         """Parameters that have a gradient, without it; their masters; and the gradient."""
@@ -301,8 +298,3 @@ def _pieces(held: Sequence[_Held]) -> Iterator[list[_Held]]:
             piece, size = [], 0
     if piece:
         yield piece
-
-
-def _round(parameter: nn.Parameter, master: Tensor) -> None:
-    if master is not parameter:
-        parameter.copy_(master)
