@@ -64,10 +64,41 @@ def test_a_layer_in_training_computes_what_it_will_compute_in_few_bits(
     assert weights["model.layers.1.self_attn.q_proj.weight"] is not torch.Tensor
 
 
+@pytest.mark.parametrize("kind", list(FewBits))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_update_in_training_is_rounded_together_with_its_base(
+    kind: FewBits, dtype: torch.dtype, tiny_decoder: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    base: Any = load_finished(str(tiny_decoder), dtype=dtype).model
+    torch.manual_seed(0)
+    config = LoraConfig(target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    model: Any = get_peft_model(base, config, autocast_adapter_dtype=False)
+    ids = torch.tensor([[1, 5, 60, 61, 90, 7]])
+    aware, rounded = copy.deepcopy(model), copy.deepcopy(model)
+    pretend_few_bits(aware, kind, 16)
+    to_few_bits(rounded, kind, 16)
+    found = aware(input_ids=ids).logits
+    with torch.inference_mode():
+        assert torch.equal(found, rounded(input_ids=ids).logits)
+    found.float().square().mean().backward()
+    learned = {name for name, p in aware.named_parameters() if p.grad is not None}
+    assert learned == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert len(learned) == 2 * 2 * model.config.num_hidden_layers
+    # Without an update it is the rounded base.
+    for layer in (m for m in aware.modules() if hasattr(m, "lora_B")):
+        layer.lora_B["default"].weight.data.zero_()
+    plain: Any = load_finished(str(tiny_decoder), dtype=dtype).model
+    pretend_few_bits(plain, kind, 16)
+    assert torch.equal(aware(input_ids=ids).logits, plain(input_ids=ids).logits)
+
+
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
         ("decoder", {"quantization_aware": "int4_weight"}),
+        ("decoder", {"quantization_aware": "int8_dynamic_int4_weight", "method": "lora"}),
         (
             "encoder",
             {
@@ -90,12 +121,15 @@ def test_a_stopped_run_ends_like_a_whole_one_and_is_scored_as_it_was_trained(
     with pytest.raises(Interrupted):
         train(recipe(base, rows, cut, **values, **saves), StopAfter(cut, 3))
     pipeline.resume(cut)
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (whole, cut))
+    lora = values.get("method") == "lora"
+    file = "adapter_model.safetensors" if lora else "model.safetensors"
+    ours, theirs = (load_file(folder / file) for folder in (whole, cut))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     # A plain model of floats, without a word of quantization.
     assert all(tensor.is_floating_point() for tensor in ours.values())
-    assert "quantization_config" not in json.loads((whole / "config.json").read_text())
+    if not lora:
+        assert "quantization_config" not in json.loads((whole / "config.json").read_text())
     # Scored in the same bits it has the losses of training; scored as it is, others.
     last = [x for x in read_journal(whole) if x["event"] == "evaluation"][-1]["metrics"]["loss"]
     bits = {
@@ -112,8 +146,9 @@ def test_a_stopped_run_ends_like_a_whole_one_and_is_scored_as_it_was_trained(
     assert plain.metrics[name]["value"] != found.metrics[name]["value"]
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_model_trained_for_few_bits_is_better_in_them_than_one_that_was_not(
-    tiny_decoder: Path, instruction_file: Path, tmp_path: Path
+    method: str, tiny_decoder: Path, instruction_file: Path, tmp_path: Path
 ) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -123,7 +158,7 @@ def test_a_model_trained_for_few_bits_is_better_in_them_than_one_that_was_not(
     torch.manual_seed(0)
     config = AutoConfig.from_pretrained(base, initializer_range=0.3)
     AutoModelForCausalLM.from_config(config).save_pretrained(base)
-    values = {"max_steps": 120, "learning_rate": 0.003, "dtype": "float32"}
+    values = {"max_steps": 120, "learning_rate": 0.003, "dtype": "float32", "method": method}
     values |= {"evaluation_strategy": "no", "save_strategy": "no"}
     bits = {"quantized": "int4_weight"}
     train(recipe(base, instruction_file, tmp_path / "plain", **values))
@@ -146,8 +181,11 @@ def test_what_cannot_be_in_few_bits_is_refused_before_anything_is_written(
     aware = {"quantization_aware": "int4_weight"}
     with pytest.raises(ModelError, match=r"q_proj has 32 inputs.*groups of 32"):
         prepared(**aware, quantization_group_size=48)
-    with pytest.raises(ConfigError, match="method is 'lora'"):
-        prepared(**aware, method="lora")
+    with pytest.raises(ConfigError, match="method is 'ia3'"):
+        prepared(**aware, method="ia3")
+    for key in ({"use_dora": True}, {"lora_dropout": 0.1}):
+        with pytest.raises(ConfigError, match="use_dora and lora_dropout do not have"):
+            prepared(**aware, method="lora", **key)
     with pytest.raises(ConfigError, match="no effect without quantization_aware"):
         prepared(quantization_group_size=32)
     assert prepared(**aware, method=None).recipe.method == "full"
@@ -160,18 +198,22 @@ def test_what_cannot_be_in_few_bits_is_refused_before_anything_is_written(
 def test_the_commands_score_in_few_bits_and_refuse_what_cannot_be(
     tiny_decoder: Path, instruction_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(recipe(tiny_decoder, instruction_file, tmp_path / "lora", method="lora", max_steps=1))
+    train(recipe(tiny_decoder, instruction_file, tmp_path / "ia3", method="ia3", max_steps=1))
+    prompt = {"method": "prompt_tuning", "num_virtual_tokens": 2, "max_steps": 1}
+    train(recipe(tiny_decoder, instruction_file, tmp_path / "prompt", **prompt))
     words = ["evaluate", str(tiny_decoder), "--data", str(instruction_file), "--no-baselines"]
     words += ["--num-samples", "4", "--metric", "perplexity"]
     bits = ["--quantized", "int8_dynamic_int4_weight", "--group-size", "16"]
     assert run([*words, *bits, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert any("int8_dynamic_int4_weight, in groups of 16" in note for note in found["notes"])
-    compared = ["compare", str(tiny_decoder), str(tmp_path / "lora"), *words[2:4], *words[5:]]
+    models = [str(tiny_decoder), str(tmp_path / "ia3"), str(tmp_path / "prompt")]
+    compared = ["compare", *models, *words[2:4], *words[5:]]
     assert run([*compared, *bits, "--output", str(tmp_path / "report.md"), "--json"]) == 0
-    first, second = json.loads(capsys.readouterr().out)["results"]
+    first, second, third = json.loads(capsys.readouterr().out)["results"]
     assert first["metrics"]["perplexity"] == found["metrics"]["perplexity"]
-    assert "An adapter stands beside its base's layers" in second["error"]
+    assert second["metrics"]["perplexity"]["value"] > 0
+    assert "PROMPT_TUNING adapter, whose vectors stand before the base's layers" in third["error"]
     for wrong, said in (
         (["--quantized", "int4_weights"], "Did you mean 'int4_weight'"),
         (["--group-size", "16"], "no effect without --quantized"),

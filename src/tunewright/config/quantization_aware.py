@@ -35,7 +35,7 @@ class QuantizationAwareKeys(Strict):
     quantization_aware: Annotated[FewBits | None, BeforeValidator(_lower)] = None
     """Round the linear layers in every forward pass to what they will be rounded to in use
     (arXiv 1712.05877): `int4_weight`, or `int8_dynamic_int4_weight` for their inputs in 8 bits too.
-    Heads and embeddings stay as they are. Methods `full` and `partial`."""
+    Heads and embeddings stay as they are. Methods `full`, `partial` and `lora`."""
     quantization_group_size: Annotated[int, Field(ge=8)] | None = None
     """Neighbouring inputs of a layer whose 4-bit weights share a scale. Default: 32."""
 
@@ -48,9 +48,9 @@ class QuantizationAwareKeys(Strict):
                 "quantization_group_size has no effect without quantization_aware; remove it, or "
                 "give both."
             ]
-        if method is None or method.value in ("full", "partial"):
+        if method is None or method.value in ("full", "partial", "lora"):
             return []
         return [
-            f"quantization_aware is for the layers that methods full and partial train, and method "
-            f"is {method.value!r}; remove it or use one of these."
+            "quantization_aware is for the layers that methods full, partial and lora change, and "
+            f"method is {method.value!r}; remove it or use one of these."
         ]

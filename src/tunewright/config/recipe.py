@@ -316,6 +316,11 @@ class Recipe(
                 "would round; use dtype: float32 or remove it.",
             ),
             (
+                bool(self.quantization_aware and (self.use_dora or self.lora_dropout)),
+                "quantization_aware rounds the sum of weight and update, which use_dora and "
+                "lora_dropout do not have in training; remove them.",
+            ),
+            (
                 self.packing and self.method is not None and self.method.has_virtual_tokens,
                 f"packing does not work with method {self.method}, whose virtual tokens stand "
                 "before a whole sequence; remove one of them.",

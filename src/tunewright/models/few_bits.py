@@ -76,6 +76,7 @@ def pretend_few_bits(model: Any, kind: FewBits, group_size: int | None = None) -
     """Let the linear layers round in their forward pass; their weights stay as they are.
 
     A gradient passes through the rounding as if it were not there (straight-through estimator).
+    Under a LoRA update the sum of weight and update is rounded.
 
     Args:
         model: changed in place. Its weights keep their names, and are the same tensors.
@@ -88,6 +89,10 @@ def pretend_few_bits(model: Any, kind: FewBits, group_size: int | None = None) -
 
         config = QATConfig(_config(kind, group_size or GROUP_SIZE), step="prepare")
         quantize_(model, config, filter_fn=_is_rounded)
+        if hasattr(model, "peft_config"):
+            from tunewright.models.few_bits_lora import round_merged
+
+            round_merged(model)
 
 
 def to_few_bits(model: Any, kind: FewBits, group_size: int | None = None) -> None:
@@ -97,27 +102,42 @@ def to_few_bits(model: Any, kind: FewBits, group_size: int | None = None) -> Non
     what rounding costs; it saves neither time nor, against 4 bits, memory.
 
     Args:
-        model: changed in place; it can no longer be trained or saved.
+        model: changed in place; it can no longer be trained or saved. An adapter that can be merged
+            into its base is.
         kind: what is rounded, and to what.
         group_size: inputs that share a scale. Default: 32.
 
     Raises:
-        ModelError: the layers cannot be cut into such groups, or the model is an adapter over a
-            base.
+        ModelError: the layers cannot be cut into such groups, or the model is an adapter that
+            stands before its base.
     """
     require_torchao(f"Quantizing to {kind.value}")
-    if hasattr(model, "peft_config"):
-        raise ModelError(
-            "An adapter stands beside its base's layers and cannot be quantized with them. Only "
-            "whole models (method full or partial) can be scored in few bits."
-        )
     if getattr(model, "is_quantized", False):
         raise ModelError("The model is quantized already; score it as it is.")
     require_groups(model, group_size or GROUP_SIZE)
+    _merge(model)
     with _quiet_torchao():
         from torchao.quantization import quantize_
 
         quantize_(model, _config(kind, group_size or GROUP_SIZE), filter_fn=_is_rounded)
+
+
+def _merge(model: Any) -> None:
+    """Add an adapter to the weights of its base, where it is one that can be added.
+
+    Raises:
+        ModelError: its vectors are no weights.
+    """
+    adapters = getattr(model, "peft_config", {})
+    before = [config.peft_type.value for config in adapters.values() if config.is_prompt_learning]
+    if before:
+        raise ModelError(
+            f"The model is a {before[0]} adapter, whose vectors stand before the base's layers and "
+            "cannot be quantized with them. Methods full, partial, lora and ia3 can be scored in "
+            "few bits."
+        )
+    if adapters:
+        model.merge_adapter()
 
 
 def quantize_for_scores(model: Any, kind: str, group_size: int | None = None) -> str:
@@ -155,10 +175,11 @@ def _config(kind: FewBits, group_size: int) -> Any:
 
 
 def _is_rounded(module: Any, name: str) -> bool:
-    """Whether a module is a linear layer and not a head."""
+    """Whether a module is a linear layer, and neither a head nor a factor of an update."""
     from torch import nn
 
-    return isinstance(module, nn.Linear) and not any(f".{head}." in f".{name}." for head in HEADS)
+    kept = (*HEADS, "lora_A", "lora_B")
+    return isinstance(module, nn.Linear) and not any(f".{part}." in f".{name}." for part in kept)
 
 
 def _layers(model: Any) -> list[tuple[str, Any]]:

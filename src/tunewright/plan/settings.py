@@ -188,8 +188,6 @@ class Choices:
 
 def _method(facts: ModelFacts, recipe: Recipe) -> tuple[FineTuningMethod, str]:
     millions = facts.parameters / 1e6
-    if recipe.quantization_aware is not None:
-        return FineTuningMethod.FULL, "quantization_aware is for the base's own weights"
     if facts.kind == "encoder" or millions < 100:
         return FineTuningMethod.FULL, f"{millions:.0f}M parameters: every weight fits in training"
     return (
