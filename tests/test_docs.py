@@ -178,6 +178,15 @@ FILES: dict[str, list[dict[str, Any]]] = {
     "instructions.jsonl": _asked("instruction", "response"),
     "completions.jsonl": _asked("prompt", "completion"),
     "articles.jsonl": _asked("article", "summary"),
+    "apples.jsonl": [
+        {"translation": {"en": f"I have {many} {noun}.", "fr": f"J'ai {combien} {nom}."}}
+        for many, noun, combien, nom in (
+            ("one", "apple", "une", "pomme"),
+            ("two", "apples", "deux", "pommes"),
+            ("three", "pears", "trois", "poires"),
+            ("four", "chairs", "quatre", "chaises"),
+        )
+    ],
     "chats.jsonl": [
         {
             "messages": [

@@ -12,6 +12,7 @@ import pytest
 from tunewright.config.task import Task
 from tunewright.data.audit import audit
 from tunewright.data.checks import check_quantity
+from tunewright.data.clean import clean as clean_up
 from tunewright.data.records import Dataset, Message, Record, Splits
 from tunewright.data.split import split
 
@@ -61,6 +62,23 @@ PLANTED = [
     ("label.rare", "warning", [with_text(clean_text(9001), label="c"),
                                with_text(clean_text(9002), label="c")]),
 ]  # fmt: skip
+
+
+def test_labels_of_several_spellings_are_found_and_made_one():
+    rows = [with_text(clean_text(9001), label="A"), with_text(clean_text(9002), label="b")]
+    rows += [with_text(clean_text(9200 + i), label="c-D") for i in range(12)]
+    train = [*clean(600), *rows]
+    held = [with_text(clean_text(9100 + i), label="C_d") for i in range(3)]
+    found = findings(train, held)["label.variants"]
+    assert (found.severity, found.rows) == ("warning", 2)
+    assert "'A' and 'a', 'C_d' and 'c-D'" in found.message
+    cleaned = clean_up(splits(train, held), ["label.variants"])
+    assert cleaned.splits.train.labels == ["a", "b", "c-D"]
+    assert cleaned.splits.validation.labels == ["c-D"]
+    assert [change.finding for change in cleaned.changes] == ["label.variants"] * 4
+    sets = [Record(text=clean_text(i), label=("x y", "X_Y", "z")) for i in range(20)]
+    cleaned = clean_up(splits(sets, task=Task.MULTILABEL), ["label.variants"])
+    assert {record.label for record in cleaned.splits.train} == {("X_Y", "z")}
 
 
 @pytest.mark.parametrize(("name", "severity", "rows"), PLANTED, ids=[p[0] for p in PLANTED])

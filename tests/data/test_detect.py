@@ -69,6 +69,63 @@ def test_task_and_columns_are_detected(row, task, columns):
     assert (found.task, found.columns) == (task, columns)
 
 
+def test_columns_of_0_and_1_are_labels():
+    rows = [
+        {"id": str(i + 7), "comment_text": f"words {i}", "toxic": i % 2, "insult": "0", "ok": True}
+        for i in range(6)
+    ]
+    found = detect(table(*rows))
+    assert found.task is Task.MULTILABEL and found.flags == ("toxic", "insult", "ok")
+    assert found.columns == {"text": "comment_text", "labels": "toxic, insult, ok"}
+    assert "task=text ignores them" in found.reason
+    assert detect(table(*rows), task="text").columns == {"text": "comment_text"}
+    made = records(*rows)
+    assert [record.label for record in made[:2]] == [("ok",), ("toxic", "ok")]
+    assert made[0].meta == {"id": "7"}
+    # By hand, some of them, beside a column that would be the label.
+    rows = [row | {"label": "x"} for row in rows]
+    assert detect(table(*rows)).columns["label"] == "label"
+    columns = {"labels": "toxic,ok"}
+    assert detect(table(*rows), columns=columns).flags == ("toxic", "ok")
+    assert [r.label for r in records(*rows, columns=columns)[:2]] == [("ok",), ("toxic", "ok")]
+    with pytest.raises(DataError, match="row 2: column 'toxic' has 3 where 0 or 1 is expected"):
+        records(rows[0], rows[1] | {"toxic": 3}, columns=columns)
+    # One such column is a label, and a number that is missing somewhere is none.
+    assert detect(table(*({"text": "a", "spam": 1}, {"text": "b", "spam": 0}))).task is Task.TEXT
+    gaps = [{"text": "a", "u": 1, "v": None}, {"text": "b", "u": 0, "v": 1}]
+    assert detect(table(*gaps)).task is Task.TEXT
+
+
+def test_labels_in_one_text_are_split_where_they_come_in_several_sets():
+    sets = ["good|travel", "good", "bad|travel", "bad", "travel"]
+    rows = [{"comment": f"words {i}", "tags": tags} for i, tags in enumerate(sets)]
+    found = detect(table(*rows))
+    assert found.task is Task.MULTILABEL and "split at '|'" in found.reason
+    assert records(*rows)[0].label == ("good", "travel")
+    # A comma in the name of a class does not make it two.
+    names = [{"text": "a", "label": "Health, food"}, {"text": "b", "label": "Sport"}]
+    assert detect(table(*names)).task is Task.CLASSIFICATION
+
+
+def test_numbers_with_a_comma_are_refused():
+    rows = [{"text": "a", "score": "0,83"}, {"text": "b", "score": "1,5"}]
+    with pytest.raises(DataError, match=r"'score' has numbers with a comma, such as '0,83'.*0\.83"):
+        detect(table(*rows))
+    with pytest.raises(DataError, match="numbers with a comma"):
+        detect(table(*({"text": row["text"], "label": row["score"]} for row in rows)))
+
+
+def test_values_inside_objects_are_columns_too():
+    rows = [{"translation": {"en": f"{i} apples", "fr": f"{i} pommes"}} for i in range(3)]
+    with pytest.raises(DataError, match=r"in them 'translation.en', 'translation.fr'\. Say which"):
+        detect(table(*rows))
+    columns = {"prompt": "translation.en", "completion": "translation.fr"}
+    made = records(*rows, columns=columns)
+    assert made[1].messages[0].content == "1 apples" and made[1].messages[1].content == "1 pommes"
+    with pytest.raises(DataError, match=r"no column 'translation\.de'"):
+        detect(table(*rows), columns=columns | {"completion": "translation.de"})
+
+
 def test_unnamed_columns_are_told_apart_by_their_values():
     rows = [
         {"v1": "ham" if i % 2 else "spam", "v2": f"a sentence with number {i} in it"}

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunewright.config.task import Task
+from tunewright.data.answer_places import Answer
 from tunewright.data.files import read_file
+from tunewright.data.sources import load
 from tunewright.errors import DataError
 
 TEXT = "Ça va? Größe: 3 — “ok”"
@@ -88,6 +91,31 @@ def test_shapes_of_json(tmp_path, content, rows):
     path = tmp_path / "rows.json"
     path.write_text(content, encoding="utf-8")
     assert rows_of(path) == rows
+
+
+def test_squad_as_it_is_published_is_one_row_a_question(tmp_path):
+    context = "Bonn lies at the Rhine."
+    asked = [
+        {"id": "1", "question": "Where?", "answers": [{"text": "the Rhine", "answer_start": 13}]},
+        {"id": "2", "question": "When?", "is_impossible": True, "answers": []},
+    ]
+    paragraph = {"context": context, "qas": asked}
+    content = {"version": "v2.0", "data": [{"title": "Bonn", "paragraphs": [paragraph]}]}
+    path = tmp_path / "train-v2.0.json"
+    path.write_text(json.dumps(content))
+    found = load(path)
+    assert found.task is Task.QUESTION_ANSWERING
+    assert [record.text for record in found] == ["Where?", "When?"]
+    assert [record.text_pair for record in found] == [context, context]
+    assert [record.answers for record in found] == [(Answer("the Rhine", 13),), ()]
+    for part, message in (
+        ({"qas": asked}, "article 1, paragraph 1 has no text 'context'"),
+        ({"context": context, "qas": [{"id": "3"}]}, "an item of 'qas' without a text 'question'"),
+        ({"context": context, "qas": [asked[0] | {"answers": ["x"]}]}, "answer without a 'text'"),
+    ):
+        path.write_text(json.dumps({"data": [{"paragraphs": [part]}]}))
+        with pytest.raises(DataError, match=f"looks like SQuAD, but .*{message}"):
+            read_file(path)
 
 
 def test_a_list_in_a_jsonl_file_is_read(tmp_path):

@@ -147,6 +147,7 @@ def test_every_fix_that_can_be_asked_for_can_be_named(
         "normalize.spacing": {"text": "a  garden   with many flowers", "label": "b"},
         "normalize.case": {"text": "A garden with MANY flowers", "label": "b"},
         "label.contradictory": good[1] | {"label": "a"},
+        "label.variants": {"text": "a garden by the river bank", "label": "B"},
     }
     path = write_rows("rows.jsonl", [*good, *([faulty[name]] if name in faulty else [])])
     words = tmp_path / "words.txt"

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tunewright.data.answer_places import Answer
@@ -17,7 +19,7 @@ from tunewright.data.checks import CONTROL, MARKUP, MOJIBAKE, check_empty
 from tunewright.data.copies import check_copies
 from tunewright.data.finding import Finding, Place
 from tunewright.data.fix_options import LOOKED_AT, SAFE, require_known
-from tunewright.data.label_checks import check_labels
+from tunewright.data.label_checks import check_labels, spellings
 from tunewright.data.normalize import one_case, one_spacing, one_unicode_form
 from tunewright.data.personal import mask_personal
 from tunewright.data.records import Dataset, Record, Splits
@@ -32,6 +34,7 @@ _REMOVABLE = frozenset(
         "label.unseen", "label.contradictory", "label.suspect", *LOOKED_AT,
     }
 )  # fmt: skip
+_SPELLING = "label.variants"
 _TAG = re.compile(r"<br\s*/?>|</(?:p|div|li|tr|h[1-6])>", re.IGNORECASE)
 _CODE_PAGE = {bytes([i]).decode("cp1252"): i for i in range(128, 256) if i not in
               (0x81, 0x8D, 0x8F, 0x90, 0x9D)}  # fmt: skip
@@ -84,14 +87,15 @@ def clean(
     Args:
         data: parts, or one data set, which counts as training rows.
         fixes: ids of findings. Rewriting: encoding.damage, encoding.control, markup.html,
-            personal.data, secret.key, normalize.*. Removing rows: empty.*, duplicate.*, leakage.*,
-            label.unseen, label.contradictory, label.suspect, content.*, language.mixed, outlier.*.
+            personal.data, secret.key, label.variants, normalize.*. Removing rows: empty.*,
+            duplicate.*, leakage.*, label.unseen, label.contradictory, label.suspect, content.*,
+            language.mixed, outlier.*.
         found: what an audit of `data` found. The last three kinds are taken from there.
 
     Raises:
         DataError: an id has no fix, or its rows are not known, because only some were looked at.
     """
-    require_known(fixes, _REMOVABLE | _REWRITES.keys())
+    require_known(fixes, _REMOVABLE | _REWRITES.keys() | {_SPELLING})
     told = [finding for finding in found if finding.id in {*LOOKED_AT} & {*fixes}]
     for finding in told:
         if not finding.places:
@@ -103,7 +107,9 @@ def clean(
     changes: list[Change] = []
     for name, rewrite in _REWRITES.items():
         if name in fixes:
-            splits = _rewritten(splits, name, rewrite, changes)
+            splits = _rewritten(splits, name, partial(_mapped, rewrite=rewrite), changes)
+    if _SPELLING in fixes:
+        splits = _rewritten(splits, _SPELLING, _spelling(splits), changes)
     wanted = [name for name in fixes if name in _REMOVABLE]
     # Fewer rows can make a chain of near copies short enough to be copies, so look again.
     before = -1
@@ -115,13 +121,13 @@ def clean(
 
 
 def _rewritten(
-    splits: Splits, name: str, rewrite: Callable[[str], str], changes: list[Change]
+    splits: Splits, name: str, rewrite: Callable[[Record], Record], changes: list[Change]
 ) -> Splits:
     parts = []
     for part, dataset in splits.items():
         records = []
         for record in dataset:
-            after = _mapped(record, rewrite)
+            after = rewrite(record)
             if after != record:
                 changes.append(Change(name, part, record, after))
             records.append(after)
@@ -141,6 +147,22 @@ def _mapped(record: Record, rewrite: Callable[[str], str]) -> Record:
         answers=None if record.answers is None else _moved(record, rewrite),
         messages=tuple(replace(m, content=rewrite(m.content)) for m in record.messages),
     )
+
+
+def _spelling(splits: Splits) -> Callable[[Record], Record]:
+    """Gives labels of several spellings the one that most rows of all parts have."""
+    rows = (record for _, part in splits.items() for record in part)
+    known = spellings(Counter(label for record in rows for label in record.class_names))
+
+    def spelled(record: Record) -> Record:
+        if record.words or not known.keys() & {*record.class_names}:
+            return record
+        if isinstance(record.label, str):
+            return replace(record, label=known[record.label])
+        labels = (known.get(label, label) for label in record.class_names)
+        return replace(record, label=tuple(dict.fromkeys(labels)))
+
+    return spelled
 
 
 def _moved(record: Record, rewrite: Callable[[str], str]) -> tuple[Answer, ...]:

@@ -15,7 +15,7 @@ from tunewright.data.records import Label, Message, Record, Task
 from tunewright.data.row_store import StoredRecords, StoredRows
 from tunewright.data.table import Table
 from tunewright.data.tags import Scheme, TagFault, find_scheme, to_bio
-from tunewright.data.values import as_number, is_conversation, parsed_list
+from tunewright.data.values import as_number, cell, is_conversation, parsed_list
 from tunewright.errors import DataError
 
 _ROLE_NAMES = {
@@ -88,8 +88,10 @@ def to_records(table: Table, detection: Detection) -> Sequence[Record]:
 def _record(row: Mapping[str, Any], number: int, detection: Detection, table: Table) -> Record:
     """One row as a record; `table` says where it is from, and what its class numbers mean."""
     columns = detection.columns
+    if inner := [column for column in columns.values() if column not in row]:
+        row = {**row, **{column: cell(row, column) for column in inner}}
     made = _CONVERTERS[detection.task](row, detection, table)
-    used = columns.values()
+    used = {*columns.values(), *detection.flags}
     meta = {}
     for key, value in row.items():
         if value is not None and key not in used:
@@ -140,6 +142,8 @@ def _one_class(value: Any, column: str, table: Table) -> str:
 
 
 def _class_names(row: Mapping[str, Any], detection: Detection, table: Table) -> Label:
+    if detection.flags:
+        return tuple(flag for flag in detection.flags if _is_set(row, flag))
     column = detection.columns["labels"]
     value = row.get(column)
     listed = parsed_list(value)
@@ -152,6 +156,14 @@ def _class_names(row: Mapping[str, Any], detection: Detection, table: Table) -> 
         listed = [part.strip() for part in value.split(separator) if part.strip()]
     found = [_one_class(item, column, table) for item in listed]
     return tuple(dict.fromkeys(found))
+
+
+def _is_set(row: Mapping[str, Any], flag: str) -> bool:
+    value = row.get(flag)
+    number = float(value) if isinstance(value, bool) else as_number(value)
+    if number not in (0.0, 1.0):
+        raise _RowFault(f"column {flag!r} has {value!r} where 0 or 1 is expected")
+    return number == 1.0
 
 
 def _tagged_row(row: Mapping[str, Any], detection: Detection, table: Table) -> dict[str, Any]:

@@ -12,19 +12,26 @@ from typing import Any
 
 from tunewright.config.task import Task
 from tunewright.data import column_names as names
+from tunewright.data.labelled_columns import (
+    by_content,
+    classification,
+    flagged,
+    labelled,
+    listed_columns,
+    multilabel_asked,
+    regression,
+)
 from tunewright.data.paired_columns import answered, asked_pairs, named_pairs, pointed_at
 from tunewright.data.table import Table
 from tunewright.data.tags import Scheme
 from tunewright.data.unsupported import refuse_unsupported
-from tunewright.data.values import as_number, is_conversation, parsed_list
+from tunewright.data.values import as_number, cell, is_conversation, parsed_list
 from tunewright.errors import DataError, did_you_mean, unknown_name
 
 SAMPLE = 2000
 """Rows looked at."""
 
 _GENERATIVE = {"prompt", "completion", "input", "reasoning", "system", "messages"}
-_CLASSES_AT_MOST = 10
-"""A score with at most this many different whole numbers is taken for classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,7 @@ class Detection:
         columns: role to column.
         reason: one sentence for people.
         instruction: words put before the prompt, where the columns imply them.
+        flags: columns of 0 and 1, each of which is a label; `columns` names them in one text.
         tag_scheme: of tagged words; found when all rows are read.
     """
 
@@ -43,6 +51,7 @@ class Detection:
     columns: dict[str, str]
     reason: str
     instruction: str = ""
+    flags: tuple[str, ...] = ()
     tag_scheme: Scheme | None = None
 
 
@@ -54,9 +63,11 @@ def detect(
     Args:
         table: the rows; the first 2,000 are looked at.
         task: `auto`, or a task the columns must fit.
-        columns: role to column, for what is named unusually. The rest is detected. Roles: text,
-            text_pair, negative, answers, answer_start, label, labels, tokens, tags, prompt, input,
-            reasoning, completion, system, messages, group.
+        columns: role to column, for what is named unusually. The rest is detected. A value inside
+            a column of objects is `COLUMN.KEY`; columns of 0 and 1, each of which is a label, are
+            `labels: "COLUMN, COLUMN"`. Roles: text, text_pair, negative, answers, answer_start,
+            label, labels, tokens, tags, prompt, input, reasoning, completion, system, messages,
+            group.
 
     Raises:
         DataError: a mapped column is not there, or the columns fit no task; lists what is there.
@@ -120,9 +131,14 @@ class _Search:
                 return column
         return None
 
+    @property
+    def sampled(self) -> int:
+        """Rows looked at."""
+        return min(len(self.table), SAMPLE)
+
     def values(self, column: str) -> list[Any]:
         """Values of the sample that are there."""
-        values = (row.get(column) for row in self.table.rows[:SAMPLE])
+        values = (cell(row, column) for row in self.table.rows[:SAMPLE])
         return [value for value in values if value is not None and value != ""]
 
     def is_text(self, column: str) -> bool:
@@ -150,114 +166,6 @@ class _Search:
             columns["group"] = self.fixed["group"]
         listed = ", ".join(f"{role} from {column!r}" for role, column in columns.items())
         return Detection(task, columns, f"{task.value}: {listed}", instruction)
-
-
-def _texts(search: _Search, target: str | None) -> tuple[str | None, str | None]:
-    """The text column, and that of its pair where there is one."""
-    taken = (target,)
-    if "text_pair" in search.fixed or "text" not in search.fixed:
-        for first, second in names.PAIRS:
-            if first != "text" and "text" in search.by_name:
-                break  # a plain `text` column wins over pairs of other names
-            text = search.named("text", (first,), taken)
-            pair = search.named("text_pair", (second,), (*taken, text))
-            if text and pair and search.is_text(text) and search.is_text(pair):
-                return text, pair
-    for name in names.TEXT:
-        text = search.named("text", (name,), taken)
-        if text and ("text" in search.fixed or search.is_text(text)):
-            return text, None
-    return None, None
-
-
-def _labelled(search: _Search) -> Detection | None:
-    """Any of the three tasks with a target; the values of the target decide which."""
-    if "labels" in search.fixed:
-        return _multilabel(search)
-    for find in (_multilabel, _fractional_label, _classification, _scored):
-        found = find(search)
-        if found is not None:
-            return found
-    return None
-
-
-def _multilabel(search: _Search) -> Detection | None:
-    target = search.fixed.get("labels") or search.fixed.get("label")
-    candidates = [target] if target else [search.named("labels", (name,)) for name in names.LABELS]
-    for column in candidates:
-        if column is None:
-            continue
-        if search.is_list(column) or "labels" in search.fixed:
-            text, pair = _texts(search, column)
-            if text:
-                return search.found(
-                    Task.MULTILABEL, {"text": text, "text_pair": pair, "labels": column}
-                )
-    return None
-
-
-def _multilabel_asked(search: _Search) -> Detection | None:
-    """As `_multilabel`, and also text that lists the labels with separators."""
-    found = _multilabel(search)
-    column = search.named("labels", names.LABELS)
-    if found is None and column is not None:
-        text, pair = _texts(search, column)
-        if text:
-            return search.found(
-                Task.MULTILABEL, {"text": text, "text_pair": pair, "labels": column}
-            )
-    return found
-
-
-def _fractional_label(search: _Search) -> Detection | None:
-    """A column named like a label whose numbers are not all whole is a number to predict."""
-    column = search.named("label", names.LABEL)
-    if column is None or not search.is_numeric(column) or not _has_fractions(search, column):
-        return None
-    return _with_target(search, Task.REGRESSION, column)
-
-
-def _classification(search: _Search) -> Detection | None:
-    column = search.named("label", names.LABEL)
-    if column is None or search.is_list(column):
-        return None
-    return _with_target(search, Task.CLASSIFICATION, column)
-
-
-def _scored(search: _Search) -> Detection | None:
-    """A column named like a score: few whole numbers are classes, anything else a number."""
-    for name in names.NUMBER:
-        column = search.named("label", (name,))
-        if column is None or not search.is_numeric(column):
-            continue
-        different = {as_number(value) for value in search.values(column)}
-        whole = not _has_fractions(search, column)
-        if whole and len(different) <= _CLASSES_AT_MOST:
-            found = _with_target(search, Task.CLASSIFICATION, column)
-            note = f" ({len(different)} whole numbers taken for classes; task=regression predicts "
-            note += "them as numbers)"
-            return found and Detection(found.task, found.columns, found.reason + note)
-        return _with_target(search, Task.REGRESSION, column)
-    return None
-
-
-def _regression(search: _Search) -> Detection | None:
-    for name in names.NUMBER:
-        column = search.named("label", (name,))
-        if column is not None and search.is_numeric(column):
-            return _with_target(search, Task.REGRESSION, column)
-    return None
-
-
-def _with_target(search: _Search, task: Task, column: str) -> Detection | None:
-    text, pair = _texts(search, column)
-    if text is None:
-        return None
-    return search.found(task, {"text": text, "text_pair": pair, "label": column})
-
-
-def _has_fractions(search: _Search, column: str) -> bool:
-    return any((as_number(v) or 0.0) % 1 != 0 for v in search.values(column))
 
 
 def _tagged(search: _Search) -> Detection | None:
@@ -326,33 +234,10 @@ def _plain(search: _Search) -> Detection | None:
     return search.found(Task.TEXT, {"text": text})
 
 
-def _by_content(search: _Search) -> Detection | None:
-    """One column of sentences and one of few values, whatever their names."""
-    if search.fixed.keys() - {"group"}:
-        return None
-    sentences, classes = [], []
-    for column in search.table.columns:
-        values = search.values(column)
-        if any(isinstance(v, list) for v in values):
-            return None  # choices, turns, tokens: no plain classes
-        if len(values) < 4 or any(isinstance(v, list | dict | float) for v in values):
-            continue
-        words = [str(value) for value in values]
-        different = len(set(words))
-        if sum(map(len, words)) / len(words) >= 15 and different * 2 > len(words):
-            sentences.append(column)
-        elif 2 <= different <= min(100, len(words) // 2):
-            classes.append(column)
-    if len(sentences) == 1 and len(classes) == 1:
-        found = search.found(Task.CLASSIFICATION, {"text": sentences[0], "label": classes[0]})
-        return Detection(found.task, found.columns, found.reason + " (guessed from the values)")
-    return None
-
-
 _FINDERS: dict[Task, Callable[[_Search], Detection | None]] = {
-    Task.CLASSIFICATION: lambda s: _classification(s) or _by_content(s),
-    Task.MULTILABEL: _multilabel_asked,
-    Task.REGRESSION: _regression,
+    Task.CLASSIFICATION: lambda s: classification(s) or by_content(s),
+    Task.MULTILABEL: lambda s: multilabel_asked(s) or flagged(s),
+    Task.REGRESSION: regression,
     Task.TOKEN_CLASSIFICATION: _tagged,
     Task.EMBEDDING: asked_pairs,
     Task.QUESTION_ANSWERING: answered,
@@ -361,7 +246,7 @@ _FINDERS: dict[Task, Callable[[_Search], Detection | None]] = {
 }
 _NEEDS = {
     Task.CLASSIFICATION: "a column with text and one with a label",
-    Task.MULTILABEL: "a column with text and one with a list of labels",
+    Task.MULTILABEL: "a column with text, and one with a list of labels or several of 0 and 1",
     Task.REGRESSION: "a column with text and one with numbers",
     Task.TOKEN_CLASSIFICATION: "a column with a list of words and one with a list of their tags",
     Task.EMBEDDING: "two columns of texts that belong together, such as anchor and positive, or "
@@ -394,13 +279,13 @@ def _order(fixed: Mapping[str, str]) -> list[Callable[[_Search], Detection | Non
     if "negative" in fixed:
         return [asked_pairs]
     if fixed.keys() & {"label", "labels", "text_pair"}:
-        return [_labelled]
+        return [labelled]
     if "text" in fixed:
-        return [_labelled, _plain]
+        return [labelled, _plain]
     return [_chat, _tagged, named_pairs, pointed_at, _refuse, *_OTHERS]
 
 
-_OTHERS = (_prompted, _summary, _labelled, _by_content, _plain)
+_OTHERS = (_prompted, _summary, labelled, flagged, by_content, _plain)
 
 
 def _refuse(search: _Search) -> None:
@@ -413,7 +298,8 @@ def _checked_mapping(table: Table, columns: Mapping[str, str]) -> dict[str, str]
         role = names.ROLE_SYNONYMS.get(name, name)
         if role not in names.ROLES:
             raise DataError(unknown_name("role", name, names.ROLES))
-        if column not in table.columns:
+        flags = listed_columns(column, table.columns) if role == "labels" else ()
+        if column not in table.columns and not flags and not _is_inner(table, column):
             raise DataError(
                 f"{table.source} has no column {column!r} for {name}."
                 f"{did_you_mean(column, table.columns)} {_have(table)}"
@@ -422,5 +308,19 @@ def _checked_mapping(table: Table, columns: Mapping[str, str]) -> dict[str, str]
     return fixed
 
 
+def _is_inner(table: Table, column: str) -> bool:
+    """Whether objects in the rows have something at `COLUMN.KEY`."""
+    return any(cell(row, column) is not None for row in table.rows[:SAMPLE])
+
+
 def _have(table: Table) -> str:
-    return f"It has the columns {', '.join(map(repr, table.columns))}."
+    """The columns, and what the objects in the first row have in them."""
+    first: Mapping[str, Any] = next(iter(table.rows), {})
+    inner = [
+        f"{column}.{key}"
+        for column, value in first.items()
+        if isinstance(value, Mapping)
+        for key in value
+    ]
+    have = f"It has the columns {', '.join(map(repr, table.columns))}"
+    return f"{have}, in them {', '.join(map(repr, inner))}." if inner else f"{have}."

@@ -24,6 +24,7 @@ from tunewright.data.json_lines import (
     stored_rows,
 )
 from tunewright.data.parquet import read_parquet, spooled_parquet
+from tunewright.data.squad import SquadFault, is_squad, squad_rows
 from tunewright.data.table import Table
 from tunewright.errors import DataError
 
@@ -91,7 +92,8 @@ def read_json(path: Path) -> Table:
     """Read JSON or JSON lines, told apart by content.
 
     JSON may be a list of objects, an object with such a list under `data` (or `rows`,
-    `examples`, `records`), an object of equally long columns, or one object, which is one row.
+    `examples`, `records`), an object of equally long columns, or one object, which is one row. The
+    articles of SQuAD become one row a question.
     """
     text = read_text(path)
     start = text.lstrip()[:1]
@@ -123,6 +125,11 @@ def _json_table(path: Path, content: Any) -> Table:
             f"{path}: item {wrong + 1} of the list is not an object in braces but "
             f"{shown_around(json.dumps(rows[wrong]))!r}. Each row must be an object with columns."
         )
+    if is_squad(rows):
+        try:
+            rows = list(squad_rows(rows))
+        except SquadFault as fault:
+            raise DataError(f"{path} looks like SQuAD, but {fault}. Correct that place.") from fault
     return Table(str(path), rows)
 
 

@@ -37,6 +37,7 @@ ASKED = (
     "label.contradictory",
     "label.suspect",
     "label.unseen",
+    "label.variants",
     "leakage.group",
     "leakage.prompt",
     "markup.html",
@@ -44,6 +45,7 @@ ASKED = (
     *NORMALIZING,
 )
 """Fixes that are right for some data and wrong for other: each is done only when it is named."""
+_REWRITTEN = ("markup.html", "label.variants")
 
 
 def option_of(finding: str) -> str:
@@ -59,7 +61,7 @@ def sentence_of(finding: str) -> str:
     """What the option does, for the fixes that have to be named; empty for all others."""
     if finding not in ASKED:
         return ""
-    does = "rewrites them" if finding == "markup.html" else "takes them out"
+    does = "rewrites them" if finding in _REWRITTEN else "takes them out"
     return f"{option_of(finding)} {does}."
 
 

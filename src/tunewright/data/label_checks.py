@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tunewright.data.finding import Finding, Places, counted, listed, row_findings
 from tunewright.data.records import Splits, Task
@@ -12,6 +13,7 @@ from tunewright.data.survey import Batch, found_by
 FEWEST_OF_A_LABEL = 10
 SKEWED = 10
 """Times the most frequent label outnumbers the rarest."""
+_BETWEEN = re.compile(r"[\s_-]+")
 
 
 def check_labels(splits: Splits) -> list[Finding]:
@@ -111,6 +113,37 @@ class Labels:
             "Collect more rows of them, or merge them with a similar label.",
         )
         yield from _unlike_in_number(counts)
+        yield from _spelled_otherwise(counts + Counter(self._unseen_names - counts.keys()))
+
+
+def spellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Labels that differ from a more frequent one in case, or in what parts their words, only.
+
+    Args:
+        counts: of the labels.
+
+    Returns:
+        The more frequent one, by the other.
+    """
+    alike: dict[str, list[str]] = {}
+    for label in sorted(counts, key=lambda label: (-counts[label], label)):
+        alike.setdefault(_BETWEEN.sub(" ", label.casefold()), []).append(label)
+    return {other: first for first, *others in alike.values() for other in others}
+
+
+def _spelled_otherwise(counts: Counter[str]) -> Iterator[Finding]:
+    if others := spellings(counts):
+        shown = [f"{other!r} and {first!r}" for other, first in others.items()]
+        more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+        yield Finding(
+            "label.variants",
+            "warning",
+            sum(counts[other] for other in others),
+            f"{counted(len(others), 'label is', 'labels are')} spelled like another but for case, "
+            f"spaces, hyphens or underscores: {', '.join(shown[:3])}{more}. They would be learned "
+            "as different.",
+            "Write them alike where they mean the same.",
+        )
 
 
 def skewed_ends(counts: Counter[str]) -> tuple[tuple[str, int], tuple[str, int]] | None:

@@ -123,7 +123,8 @@ def _look(
         note = f"{table.source} {known.reason}"
         return Preview("", known.kind, False, note, known.columns, unused, {}), raw
     found = detected(table, task, columns)
-    unused = [name for name in table.columns if name not in found.columns.values()]
+    used = {*found.columns.values(), *found.flags}
+    unused = [name for name in table.columns if name not in used]
     seen = [
         Shown(part, record.source, record.row, _roles(record))
         for record in to_records(first, found)

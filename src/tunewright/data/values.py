@@ -7,6 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def cell(row: Mapping[str, Any], column: str) -> Any:
+    """What a row has in a column, or at `COLUMN.KEY` of the objects in it; None for nothing."""
+    if column in row or "." not in column:
+        return row.get(column)
+    outer, _, key = column.partition(".")
+    inner = row.get(outer)
+    return cell(inner, key) if isinstance(inner, Mapping) else None
+
+
 def is_conversation(value: Any) -> bool:
     """True for a list of turns, either role/content or from/value, or the same as JSON text."""
     turns = parsed_list(value)
