@@ -11,6 +11,7 @@ from tunewright.config.source_name import short_name, shown
 from tunewright.config.task import Task
 from tunewright.data.balance import said_of_skew
 from tunewright.data.chat import ChatTemplate
+from tunewright.data.finding import counted
 from tunewright.data.sources import load_splits
 from tunewright.errors import ModelError
 from tunewright.models.catalogue import CATALOGUE
@@ -81,8 +82,8 @@ def propose_recipe(
         comments["balance"] = skew
     if rendered.cut:
         comments["truncation"] = (
-            f"{rendered.cut} training rows are longer than {prepared.recipe.max_length} tokens; "
-            "their ends are cut"
+            f"{counted(rendered.cut, 'training row is', 'training rows are')} longer than "
+            f"{prepared.recipe.max_length} tokens; what is beyond is cut"
         )
     labels = f", {len(prepared.labels)} labels" if prepared.labels else ""
     headline = (

@@ -143,7 +143,7 @@ def test_init_writes_a_recipe_that_runs_as_it_is(
     assert found["recipe"]["data"]["columns"] == {"text": "tweet", "label": "mood"}
     text = Path("a.yaml").read_text()
     assert "# the head starts from nothing" in text
-    assert "1 training rows are longer than 64 tokens; their ends are cut" in text
+    assert "1 training row is longer than 64 tokens; what is beyond is cut" in text
     assert run(["train", "a.yaml", "num_train_epochs=1", "output_dir=run"]) == 0
     assert run(["init", "--data", str(data), "--output", "a.yaml", *columns]) == 2
     assert "--force to replace it" in capsys.readouterr().err

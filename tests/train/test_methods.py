@@ -84,6 +84,27 @@ def test_the_finished_model_scores_as_the_trained_one_and_a_stopped_run_ends_lik
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
 
 
+@pytest.mark.parametrize("name", ["lora", "qlora in 4 bits", "qlora in 8 bits"])
+def test_an_adapter_has_the_numbers_of_its_base_in_training_and_in_use(
+    name: str,
+    tiny_decoder: Path,
+    instruction_file: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    values = METHODS[name] | {"dtype": "bfloat16", "max_steps": 2}
+    train(recipe(tiny_decoder, instruction_file, tmp_path / "run", **values))
+    assert {tensor.dtype for tensor in tensors(tmp_path / "run").values()} == {torch.bfloat16}
+    model = load_finished(str(tmp_path / "run")).model
+    found = [p.dtype for n, p in model.named_parameters() if ".lora_" in n]
+    assert found and {*found} == {torch.bfloat16}
+    trained = [x for x in read_journal(tmp_path / "run") if x["event"] == "evaluation"][-1]
+    measured = pipeline.evaluate_model(str(tmp_path / "run"), with_baselines=False)
+    loss = _log(measured.metrics["perplexity"]["value"])
+    assert loss == pytest.approx(trained["metrics"]["loss"], rel=1e-4)
+    assert not [r for r in caplog.records if "MatMul8bitLt" in r.getMessage()]
+
+
 def _log(value: float) -> float:
     import math
 

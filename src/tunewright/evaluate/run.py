@@ -16,6 +16,7 @@ import numpy as np
 from tunewright.artifacts import Artifact, atomic_write, write_json
 from tunewright.config.task import Task
 from tunewright.data.example import Example
+from tunewright.data.finding import counted
 from tunewright.data.records import Dataset
 from tunewright.data.render import Renderer
 from tunewright.errors import ConfigError, DataError
@@ -336,11 +337,12 @@ def _rendered(renderer: Renderer, dataset: Dataset) -> tuple[Sequence[Example], 
         return rendered.examples, said_of_windows(rendered)
     if rendered.cut and renderer.task is not Task.TOKEN_CLASSIFICATION:
         notes.append(
-            f"{rendered.cut} rows are longer than {renderer.max_length} tokens; their ends were "
-            "not scored."
+            f"{counted(rendered.cut, 'row is', 'rows are')} longer than {renderer.max_length} "
+            "tokens; what is beyond was not scored."
         )
     if rendered.dropped:
-        notes.append(f"{rendered.dropped} rows have nothing to score within that length.")
+        dropped = counted(rendered.dropped, "row has", "rows have")
+        notes.append(f"{dropped} nothing to score within that length.")
     return rendered.examples, notes
 
 

@@ -58,6 +58,7 @@ class AdapterSet:
     ) -> None:
         from peft import PeftModel
 
+        from tunewright.models.adapter_dtype import give_base_dtype
         from tunewright.models.lora_linear import speed_up_lora
 
         if not adapters:
@@ -80,6 +81,7 @@ class AdapterSet:
                     self._model = PeftModel.from_pretrained(base, found.folder, self._inner[name])
                 else:
                     self._model.load_adapter(found.folder, self._inner[name])
+        give_base_dtype(self._model, base.dtype)
         speed_up_lora(self._model)
         if settings.quantization is None:
             self._model.to(pick_device(device))

@@ -67,6 +67,7 @@ def apply_method(
         return _freeze_unread(model, task)
     from peft import get_peft_model
 
+    from tunewright.models.adapter_dtype import give_base_dtype
     from tunewright.models.lora_linear import speed_up_lora
 
     if started is not None:
@@ -81,9 +82,8 @@ def apply_method(
                 f"{recipe.method} does not fit the layers of {model.config.model_type!r} models: "
                 f"{error} Use method: full{_OR_LAYERS if config.peft_type == 'LORA' else ''}."
             ) from error
+    give_base_dtype(adapted, model.dtype)
     if recipe.method is not None and recipe.method.has_virtual_tokens:
-        # PEFT makes virtual tokens in float32, whatever the base's dtype.
-        adapted.prompt_encoder.to(model.dtype)
         _try_virtual_tokens(adapted, recipe)
     speed_up_lora(adapted)
     return adapted

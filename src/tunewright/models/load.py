@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -128,6 +129,7 @@ def load_base(
     if quantization is not None:
         common["quantization_config"] = quantization.for_transformers(dtype)
         common["device_map"] = {"": str(device or "cpu")}
+        logging.getLogger("bitsandbytes.autograd._functions").addFilter(_is_no_cast)
     if dropout is not None:
         common |= dropout_settings(facts, dropout)
     if not task.has_new_head:
@@ -147,6 +149,11 @@ def load_base(
     if pooled:
         make_pooling_layer(model)
     return model
+
+
+def _is_no_cast(record: logging.LogRecord) -> bool:
+    """False for what 8-bit layers of bitsandbytes say in every pass, of how they work."""
+    return "inputs will be cast" not in record.getMessage()
 
 
 def check_task(facts: ModelFacts, task: Task) -> None:
@@ -283,11 +290,13 @@ def load_finished(
     if facts.is_adapter:
         from peft import PeftModel
 
+        from tunewright.models.adapter_dtype import give_base_dtype
         from tunewright.models.lora_linear import speed_up_lora
 
         inner = load_below_adapter(folder, base, settings, device=device, dtype=dtype)
         with quiet_loading():
             model = PeftModel.from_pretrained(inner, folder)
+        give_base_dtype(model, inner.dtype)
         speed_up_lora(model)
     else:
         auto = model_class(facts, settings.task)
