@@ -92,6 +92,8 @@ def test_columns_of_0_and_1_are_labels():
         records(rows[0], rows[1] | {"toxic": 3}, columns=columns)
     # One such column is a label, and a number that is missing somewhere is none.
     assert detect(table(*({"text": "a", "spam": 1}, {"text": "b", "spam": 0}))).task is Task.TEXT
+    said = {"url": "x.org", "author": "me", "day": "1 May", "is_code": 0, "is_long": 1}
+    assert detect(table({"text": "a"} | said, {"text": "b"} | said)).task is Task.TEXT
     gaps = [{"text": "a", "u": 1, "v": None}, {"text": "b", "u": 0, "v": 1}]
     assert detect(table(*gaps)).task is Task.TEXT
 

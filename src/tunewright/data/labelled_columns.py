@@ -109,14 +109,18 @@ def listed_columns(text: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def flagged(search: Search) -> Detection | None:
-    """Two columns or more of 0 and 1, each of which is a label, and no other target."""
+    """Columns of 0 and 1, each of which is a label, and no other target.
+
+    They are two or more, and most of the columns beside the texts: a text may have a flag or two
+    among what else is said of it.
+    """
     if search.fixed.keys() - {"text", "text_pair", "group"}:
         return None
     free = [c for c in search.table.columns if c not in search.fixed.values()]
     values = {column: search.values(column) for column in free}
     flags = [c for c in free if len(values[c]) == search.sampled and _are_flags(values[c])]
     found = _flagged(search, flags) if len(flags) > 1 else None
-    if found is None:
+    if found is None or 2 * len(flags) <= len(free) + 1 - len(found.columns):
         return None
     return replace(found, reason=f"{found.reason} (columns of 0 and 1; task=text ignores them)")
 
