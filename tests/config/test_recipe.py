@@ -130,6 +130,16 @@ def test_a_missing_recipe_says_how_to_make_one(tmp_path: Path) -> None:
         load_recipe(tmp_path / "latin.yaml")
 
 
+def test_a_recipe_may_be_said_in_words_alone(tmp_path: Path) -> None:
+    found = load_recipe("model=base", ["data.train=rows.jsonl", "seed=7"])
+    assert (found.model, found.data.train, found.seed) == ("base", "rows.jsonl", 7)
+    with pytest.raises(ConfigError, match=r"(?s)2 faults in the command.*data.*'sed'"):
+        load_recipe("model=base", ["sed=7"])
+    path = tmp_path / "a=b.yaml"
+    path.write_text("model: other\ndata: {train: rows.jsonl}\n")
+    assert load_recipe(path).model == "other"
+
+
 def test_overrides_nest_and_merge() -> None:
     assert parse_overrides(["a.b=1", "a.c=[x, y]", "d=1e-4"]) == {
         "a": {"b": 1, "c": ["x", "y"]},

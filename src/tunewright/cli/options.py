@@ -21,6 +21,13 @@ Task = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+RecipeFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="YAML file; `tunewright init` writes one. Without one, KEY=VALUE says everything.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Put on top of the recipe, such as seed=7."),

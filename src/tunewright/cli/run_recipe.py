@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from tunewright.cli.options import Json, Metrics, Overrides
+from tunewright.cli.options import Json, Metrics, Overrides, RecipeFile
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="YAML file; `tunewright init` writes one.")],
+    recipe: RecipeFile,
     overrides: Overrides = None,
     metric: Metrics = None,
     as_json: Json = False,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunewright.cli.options import Json, Overrides
+from tunewright.cli.options import Json, Overrides, RecipeFile
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="YAML file; `tunewright init` writes one.")],
+    recipe: RecipeFile,
     overrides: Overrides = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show live curves instead of one bar.")

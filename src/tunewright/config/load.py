@@ -86,10 +86,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file and put `key=value` overrides on top.
 
+    Args:
+        path: of the file; or one more `key=value`, where the words are the whole recipe.
+        overrides: keys within others are written `data.train=FILE`; later ones win.
+
     Raises:
         ConfigError: the file is missing or wrong; every fault is listed.
     """
-    path = Path(path)
+    first, path = str(path), Path(path)
+    if "=" in first and not path.exists():
+        return Recipe.check(parse_overrides([first, *overrides]), "the command")
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; a recipe is a YAML file")
     try:
