@@ -70,7 +70,7 @@ def test_labels_of_several_spellings_are_found_and_made_one():
     train = [*clean(600), *rows]
     held = [with_text(clean_text(9100 + i), label="C_d") for i in range(3)]
     found = findings(train, held)["label.variants"]
-    assert (found.severity, found.rows) == ("warning", 2)
+    assert (found.severity, found.rows) == ("warning", 4)
     assert "'A' and 'a', 'C_d' and 'c-D'" in found.message
     cleaned = clean_up(splits(train, held), ["label.variants"])
     assert cleaned.splits.train.labels == ["a", "b", "c-D"]

@@ -35,7 +35,7 @@ class Labels:
         self._rows: dict[str, list[int]] = {}  # of labels that are rare so far
         self._trained = False
         self._unseen = Places()
-        self._unseen_names: set[str] = set()
+        self._unseen_names: Counter[str] = Counter()
         self._number: float | None = None
         self._numbers = 0
         self._same_number = True
@@ -69,7 +69,7 @@ class Labels:
         for index, record in enumerate(batch.records, start=batch.start):
             if not known >= {*record.class_names}:
                 self._unseen.add(batch.part, index)
-                self._unseen_names.update(record.class_names)
+                self._unseen_names.update({*record.class_names} - known)
 
     def findings(self, splits: Splits) -> Iterator[Finding]:
         """What was found, when every row was seen."""
@@ -98,7 +98,7 @@ class Labels:
             splits,
             self._unseen,
             "{rows} held out {have} labels that train lacks: "
-            f"{listed(sorted(self._unseen_names - counts.keys()))}. No model could predict them.",
+            f"{listed(sorted(self._unseen_names))}. No model could predict them.",
             "Add such rows to train, correct the labels, or leave those rows out.",
         )
         rare = sorted(self._rows, key=lambda label: (counts[label], label))
@@ -113,7 +113,7 @@ class Labels:
             "Collect more rows of them, or merge them with a similar label.",
         )
         yield from _unlike_in_number(counts)
-        yield from _spelled_otherwise(counts + Counter(self._unseen_names - counts.keys()))
+        yield from _spelled_otherwise(counts + self._unseen_names)
 
 
 def spellings(counts: Mapping[str, int]) -> dict[str, str]:

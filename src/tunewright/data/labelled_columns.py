@@ -67,12 +67,12 @@ def _multilabel(search: Search) -> Detection | None:
     for column in candidates:
         if column is None:
             continue
-        if search.is_list(column):
-            return _with_target(search, Task.MULTILABEL, column)
-        separator = "" if target else _joined_by(search.values(column))
-        found = _with_target(search, Task.MULTILABEL, column) if separator else None
+        listed = search.is_list(column)
+        separator = "" if listed or target else _joined_by(search.values(column))
+        found = _with_target(search, Task.MULTILABEL, column) if listed or separator else None
         if found is not None:
-            return replace(found, reason=f"{found.reason} (split at {separator!r})")
+            note = "" if listed else f" (split at {separator!r})"
+            return replace(found, reason=found.reason + note)
     return None
 
 
@@ -148,6 +148,7 @@ def _fractional_label(search: Search) -> Detection | None:
 
 
 def classification(search: Search) -> Detection | None:
+    """A text and a column named like a label."""
     column = search.named("label", names.LABEL)
     if column is None or search.is_list(column):
         return None
@@ -174,8 +175,15 @@ def _scored(search: Search) -> Detection | None:
 
 
 def regression(search: Search) -> Detection | None:
+    """A text and a column named like a number.
+
+    Raises:
+        DataError: the numbers have commas.
+    """
     for name in names.NUMBER:
         column = search.named("label", (name,))
+        if column is not None:
+            _refuse_commas(search, column)
         if column is not None and search.is_numeric(column):
             return _with_target(search, Task.REGRESSION, column)
     return None

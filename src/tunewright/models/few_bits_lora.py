@@ -22,7 +22,7 @@ class FewBitsLora(Linear):  # type: ignore[misc]
         """The output of the merged and rounded layer, [..., outputs], for `x`, [..., inputs]."""
         base = self.base_layer
         weight = base.weight
-        for name in self.active_adapters:
+        for name in () if self.disable_adapters else self.active_adapters:
             weight = weight + self.get_delta_weight(name)
         if base.activation_fake_quantizer is not None:
             x = base.activation_fake_quantizer(x)
