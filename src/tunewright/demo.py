@@ -17,7 +17,7 @@ from tunewright.artifacts import Artifact
 from tunewright.config.load import merge
 from tunewright.config.recipe import Recipe
 from tunewright.data.catalogue import fetch as fetch_data
-from tunewright.errors import ArtifactError, Interrupted
+from tunewright.errors import ArtifactError, Interrupted, in_shell
 from tunewright.evaluate.answers import Progress
 from tunewright.evaluate.report import ReportPaths, write_report
 from tunewright.models.catalogue import fetch
@@ -173,7 +173,7 @@ def _recording(artifact: Artifact) -> Iterator[None]:
             yield
         except (Interrupted, KeyboardInterrupt) as stopped:
             said = str(stopped).partition(" Go on with:")[0] or "Stopped."
-            message = f"{said} Go on with: tunewright resume {artifact.folder}"
+            message = f"{said} Go on with: tunewright resume {in_shell(artifact.folder)}"
             artifact.finish("interrupted", error=message)
             raise Interrupted(message) from stopped
 

@@ -17,6 +17,7 @@ Each message is one paragraph: what was found, what was expected, how to fix it.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 
 
@@ -93,3 +94,8 @@ def unknown_name(kind: str, name: str, options: Iterable[str]) -> str:
     """One sentence for a name that is not among `options`, with the close match."""
     known = sorted(options)
     return f"Unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
+
+
+def in_shell(word: object) -> str:
+    """A path or name as it is typed in a command that a message proposes."""
+    return shlex.quote(str(word))

@@ -16,7 +16,7 @@ from tunewright.checking import check as check
 from tunewright.checking import require_sound
 from tunewright.config.recipe import Recipe
 from tunewright.data.records import Splits
-from tunewright.errors import ArtifactError, DataError
+from tunewright.errors import ArtifactError, DataError, in_shell
 from tunewright.evaluate.answers import Progress
 from tunewright.evaluate.report import ReportPaths, Section, write_report
 from tunewright.evaluate.run import EVALUATION
@@ -207,5 +207,5 @@ def make_section(folder: Path, title: str, command: str = "") -> Section:
         evaluation=json.loads((folder / "evaluation" / EVALUATION).read_text(encoding="utf-8")),
         run=manifest,
         reasons=reasons,
-        command=command or f"tunewright run {folder / RECIPE}",
+        command=command or f"tunewright run {in_shell(folder / RECIPE)}",
     )

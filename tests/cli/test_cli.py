@@ -144,7 +144,9 @@ def test_init_writes_a_recipe_that_runs_as_it_is(
     text = Path("a.yaml").read_text()
     assert "# the head starts from nothing" in text
     assert "1 training row is longer than 64 tokens; what is beyond is cut" in text
-    assert run(["train", "a.yaml", "num_train_epochs=1", "output_dir=run"]) == 0
+    assert run(["train", "a.yaml", "num_train_epochs=1", "output_dir=a run [x]"]) == 0
+    # A command that is proposed can be typed as it stands.
+    assert "Next: tunewright evaluate 'a run [x]'" in capsys.readouterr().err
     assert run(["init", "--data", str(data), "--output", "a.yaml", *columns]) == 2
     assert "--force to replace it" in capsys.readouterr().err
     again = ["init", "--data", str(data), "--output", "a.yaml", "--model", str(tiny_encoder)]
@@ -280,6 +282,7 @@ def test_text_over_the_limit(
         (["train", "none.yaml"], "There is no recipe none.yaml"),
         (["resume", "none"], "has no manifest.json"),
         (["evaluate", "no-model", "--data", "DATA"], "There is no model 'no-model'"),
+        (["evaluate", "no-model"], "There is no model 'no-model'"),
         (["evaluate", "TINY"], "--data FILE"),
         (["evaluate", "TINY", "--data", "DATA", "--metric", "acuracy"], "Did you mean 'accuracy'"),
         (["compare", "one", "--data", "DATA"], "at least two models"),

@@ -33,6 +33,9 @@ def test_chance_is_the_entropy_of_the_labels() -> None:
     assert at_chance(0.5, math.log(2)) is None
     found = at_chance(0.70, math.log(2))
     assert found is not None and "guessing by label frequency gives 0.693" in found.message
+    assert "raise the learning rate" in found.action
+    worse = at_chance(226.3, math.log(2))
+    assert worse is not None and "lower the learning rate" in worse.action
 
 
 def test_a_plateau_needs_both_losses_flat_for_three_scores() -> None:

@@ -22,10 +22,12 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Write a commented recipe for a data set; it runs as it is."""
+    from rich.markup import escape
+
     from tunewright import pipeline
     from tunewright.artifacts import atomic_write
     from tunewright.cli.screen import make_console, print_json
-    from tunewright.errors import ConfigError
+    from tunewright.errors import ConfigError, in_shell
 
     if output.exists() and not force:
         raise ConfigError(f"{output} exists. Choose another --output, or --force to replace it.")
@@ -39,4 +41,7 @@ def init(
         print_json({"path": str(output), "recipe": recipe})
         return
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"[green]Written[/] to {output}. Next: tunewright run {output}")
+    console.print(
+        f"[green]Written[/] to {escape(str(output))}. Next: tunewright run "
+        f"{escape(in_shell(output))}"
+    )

@@ -242,6 +242,8 @@ def _show(
 def _say_goodbye(console: Console, summary: dict[str, Any], interrupted: bool) -> None:
     from rich.markup import escape
 
+    from tunewright.errors import in_shell
+
     counts = ", ".join(f"{name} {n:,}" for name, n in summary["labels"].items()) or "none"
     total = summary["labelled"] + summary["left"]
     console.print(
@@ -256,5 +258,6 @@ def _say_goodbye(console: Console, summary: dict[str, Any], interrupted: bool) -
         console.print(f"All of it is in {summary['output']}; the same call goes on.")
     else:
         console.print(
-            f"[green]All rows have a label.[/] Next: tunewright check {summary['output']}"
+            "[green]All rows have a label.[/] Next: tunewright check "
+            f"{escape(in_shell(summary['output']))}"
         )

@@ -107,6 +107,7 @@ def combine(
 ) -> None:
     """Make one adapter of several, each with a weight."""
     from tunewright.cli.screen import make_console, print_json
+    from tunewright.errors import in_shell
     from tunewright.models.combine_adapters import combine_adapters
 
     console = make_console(quiet=as_json)
@@ -130,4 +131,4 @@ def combine(
     console.print(f"[green]Combined[/] by {made.kind.value}{told}: {parts}")
     for note in made.notes:
         console.print(f"  [yellow]{note}[/]")
-    console.print(f"Next: tunewright evaluate {made.folder} --data FILE")
+    console.print(f"Next: tunewright evaluate {in_shell(made.folder)} --data FILE")

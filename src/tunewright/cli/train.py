@@ -72,7 +72,10 @@ def show_rates(
     rates: Mapping[str, Any], recipe: str, console: Console, as_json: bool = False
 ) -> None:
     """Print what a test of learning rates found."""
+    from rich.markup import escape
+
     from tunewright.cli.screen import print_json
+    from tunewright.errors import in_shell
 
     if as_json:
         print_json(dict(rates))
@@ -90,17 +93,19 @@ def show_rates(
     else:
         console.print(
             f"Suggestion: [bold]{rates['suggestion']:.1e}[/], a tenth of that (the recipe has "
-            f"{rates['configured']:.1e}). Try it: tunewright train {recipe} "
+            f"{rates['configured']:.1e}). Try it: tunewright train {in_shell(recipe)} "
             f"learning_rate={rates['suggestion']:.1e}"
         )
-    console.print(f"The curve is in {rates['folder']}/rates.png")
+    console.print(f"The curve is in {escape(str(rates['folder']))}/rates.png")
 
 
 def show_result(result: object, console: object, as_json: bool) -> None:
     """Print what a finished run found."""
     from rich.console import Console
+    from rich.markup import escape
 
     from tunewright.cli.screen import print_json
+    from tunewright.errors import in_shell
     from tunewright.train.folder import RunResult
 
     assert isinstance(result, RunResult)
@@ -114,8 +119,9 @@ def show_result(result: object, console: object, as_json: bool) -> None:
     console.print(
         f"[green]Done[/] in {numbers['train_seconds']:,.0f} s: {numbers['steps']} steps, "
         f"{numbers['tokens_per_second']:,.0f} tokens/s, "
-        f"{numbers['peak_memory_bytes'] / 1e9:.1f} GB at most. The model is in {result.folder}."
+        f"{numbers['peak_memory_bytes'] / 1e9:.1f} GB at most. The model is in "
+        f"{escape(str(result.folder))}."
     )
     for name, value in result.metrics.items():
         console.print(f"  validation {name}: {value:.4g}")
-    console.print(f"Next: tunewright evaluate {result.folder}")
+    console.print(f"Next: tunewright evaluate {escape(in_shell(result.folder))}")

@@ -21,7 +21,7 @@ from tunewright.artifacts import (
     sha256_file,
 )
 from tunewright.config.recipe import Recipe
-from tunewright.errors import ArtifactError, SpaceError
+from tunewright.errors import ArtifactError, SpaceError, in_shell
 from tunewright.models.adapter_folder import WEIGHTS, hash_weights
 from tunewright.models.device import pick_device
 from tunewright.train.journal import JOURNAL
@@ -88,7 +88,7 @@ def _refuse_other_content(folder: Path) -> None:
     if "manifest.json" in content:
         status = Artifact.open(folder).status
         advice = (
-            f"go on with: tunewright resume {folder}"
+            f"go on with: tunewright resume {in_shell(folder)}"
             if status in ("running", "interrupted", "failed")
             else "use it as it is"
         )

@@ -28,7 +28,7 @@ from tunewright.config.task import Task
 from tunewright.data.collate import epoch_order, steps_in_epoch
 from tunewright.data.example import Example
 from tunewright.data.token_store import lengths_of
-from tunewright.errors import Interrupted, TrainingError
+from tunewright.errors import Interrupted, TrainingError, in_shell
 from tunewright.metrics import get_metric
 from tunewright.train.checkpoint import (
     LoopState,
@@ -249,7 +249,7 @@ def run_loop(
                 tell("interrupted", path=path.name)
                 raise Interrupted(
                     f"Stopped after step {state.step} of {total}; everything up to it is saved. "
-                    f"Go on with: tunewright resume {job.folder}"
+                    f"Go on with: tunewright resume {in_shell(job.folder)}"
                 )
     if out_of_patience(recipe, state):
         tell("early_stopping", best_step=state.best_step, best_score=state.best_score)
@@ -281,7 +281,7 @@ def load_best(job: Job, step: int) -> None:
     if wrong := damage(best):
         raise TrainingError(
             f"The best weights, those of {best.name}, are damaged: {wrong}. An earlier checkpoint "
-            f"leads to them again: tunewright resume {job.folder}"
+            f"leads to them again: tunewright resume {in_shell(job.folder)}"
         )
     job.load_weights(best)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from tunewright.errors import TrainingError
+from tunewright.errors import TrainingError, in_shell
 from tunewright.train.passes import free_memory, memory_error
 from tunewright.train.watch import Diagnosis, note
 
@@ -50,8 +50,8 @@ def in_smaller_passes(
             advice = "Shorten rows (max_length), or take a smaller base"
             if size > 1:
                 advice = (
-                    f"The scores stay the same with fewer: tunewright resume {job.folder} "
-                    f"per_device_eval_batch_size={size // 2}"
+                    "The scores stay the same with fewer: tunewright resume "
+                    f"{in_shell(job.folder)} per_device_eval_batch_size={size // 2}"
                 )
             raise TrainingError(f"{what} ({said}). {advice}. Checkpoints from before are kept.")
         state.score_halvings += 1

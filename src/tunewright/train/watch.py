@@ -170,6 +170,10 @@ def slow_data(data_seconds: float, step_seconds: float) -> Diagnosis | None:
     )
 
 
+_WORSE_THAN_CHANCE = 1.5
+"""Times the loss of guessing that no failure to learn explains, but too high a rate does."""
+
+
 def at_chance(
     last_loss: float, chance_loss: float, guess: str = "by label frequency"
 ) -> Diagnosis | None:
@@ -182,10 +186,11 @@ def at_chance(
     """
     if last_loss < 0.98 * chance_loss:
         return None
+    worse = last_loss > _WORSE_THAN_CHANCE * chance_loss
+    advice = "lower the learning rate" if worse else "raise the learning rate, or train longer"
     return Diagnosis(
         "at_chance",
         f"The training loss ended at {last_loss:.3f}; guessing {guess} gives {chance_loss:.3f}.",
-        "The model learned nothing: check that labels belong to their texts, raise the learning "
-        "rate, or train longer.",
+        f"The model learned nothing: check that labels belong to their texts, {advice}.",
         {"last_loss": last_loss, "chance_loss": chance_loss},
     )
