@@ -25,7 +25,7 @@ from tunewright.evaluate.people import Answered, make_answers
 from tunewright.evaluate.probe_rows import load_probes
 from tunewright.evaluate.run import Evaluation, check_metrics, evaluate
 from tunewright.evaluate.seeds import add_seed_groups
-from tunewright.models.catalogue import model_folder
+from tunewright.models.catalogue import require_possible
 from tunewright.train.folder import DATA, RECIPE
 
 
@@ -201,7 +201,7 @@ def _choose_rows(
             return next(p for p in (parts.test, parts.validation, parts.train) if len(p))
         return load(source, task=wanted, columns=columns)
     if trained_on is None:
-        model_folder(model)
+        require_possible(model)
         raise DataError(
             f"{model} does not say what it was trained on, so the rows to score must be given: "
             "--data FILE."

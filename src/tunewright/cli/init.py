@@ -26,8 +26,8 @@ def init(
 
     from tunewright import pipeline
     from tunewright.artifacts import atomic_write
-    from tunewright.cli.screen import make_console, print_json
-    from tunewright.errors import ConfigError, in_shell
+    from tunewright.cli.screen import make_console, print_json, typed
+    from tunewright.errors import ConfigError
 
     if output.exists() and not force:
         raise ConfigError(f"{output} exists. Choose another --output, or --force to replace it.")
@@ -42,6 +42,5 @@ def init(
         return
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(
-        f"[green]Written[/] to {escape(str(output))}. Next: tunewright run "
-        f"{escape(in_shell(output))}"
+        f"[green]Written[/] to {escape(str(output))}. Next: tunewright run {typed(output)}"
     )

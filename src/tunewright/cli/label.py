@@ -242,7 +242,7 @@ def _show(
 def _say_goodbye(console: Console, summary: dict[str, Any], interrupted: bool) -> None:
     from rich.markup import escape
 
-    from tunewright.errors import in_shell
+    from tunewright.cli.screen import typed
 
     counts = ", ".join(f"{name} {n:,}" for name, n in summary["labels"].items()) or "none"
     total = summary["labelled"] + summary["left"]
@@ -258,6 +258,5 @@ def _say_goodbye(console: Console, summary: dict[str, Any], interrupted: bool) -
         console.print(f"All of it is in {summary['output']}; the same call goes on.")
     else:
         console.print(
-            "[green]All rows have a label.[/] Next: tunewright check "
-            f"{escape(in_shell(summary['output']))}"
+            f"[green]All rows have a label.[/] Next: tunewright check {typed(summary['output'])}"
         )

@@ -106,8 +106,7 @@ def combine(
     as_json: Json = False,
 ) -> None:
     """Make one adapter of several, each with a weight."""
-    from tunewright.cli.screen import make_console, print_json
-    from tunewright.errors import in_shell
+    from tunewright.cli.screen import make_console, print_json, typed
     from tunewright.models.combine_adapters import combine_adapters
 
     console = make_console(quiet=as_json)
@@ -131,4 +130,4 @@ def combine(
     console.print(f"[green]Combined[/] by {made.kind.value}{told}: {parts}")
     for note in made.notes:
         console.print(f"  [yellow]{note}[/]")
-    console.print(f"Next: tunewright evaluate {in_shell(made.folder)} --data FILE")
+    console.print(f"Next: tunewright evaluate {typed(made.folder)} --data FILE")

@@ -22,10 +22,17 @@ from rich.progress import (
 from rich.status import Status
 from rich.table import Table
 
+from tunewright.errors import in_shell
+
 
 def make_console(quiet: bool = False) -> Console:
     """The console for a person: stderr, so that stdout stays for results."""
     return Console(stderr=True, quiet=quiet, highlight=False)
+
+
+def typed(word: object) -> str:
+    """A path or name as it is typed in a command, for `Console.print`."""
+    return escape(in_shell(word))
 
 
 def print_json(content: Any) -> None:

@@ -74,8 +74,7 @@ def show_rates(
     """Print what a test of learning rates found."""
     from rich.markup import escape
 
-    from tunewright.cli.screen import print_json
-    from tunewright.errors import in_shell
+    from tunewright.cli.screen import print_json, typed
 
     if as_json:
         print_json(dict(rates))
@@ -93,7 +92,7 @@ def show_rates(
     else:
         console.print(
             f"Suggestion: [bold]{rates['suggestion']:.1e}[/], a tenth of that (the recipe has "
-            f"{rates['configured']:.1e}). Try it: tunewright train {in_shell(recipe)} "
+            f"{rates['configured']:.1e}). Try it: tunewright train {typed(recipe)} "
             f"learning_rate={rates['suggestion']:.1e}"
         )
     console.print(f"The curve is in {escape(str(rates['folder']))}/rates.png")
@@ -104,8 +103,7 @@ def show_result(result: object, console: object, as_json: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from tunewright.cli.screen import print_json
-    from tunewright.errors import in_shell
+    from tunewright.cli.screen import print_json, typed
     from tunewright.train.folder import RunResult
 
     assert isinstance(result, RunResult)
@@ -124,4 +122,4 @@ def show_result(result: object, console: object, as_json: bool) -> None:
     )
     for name, value in result.metrics.items():
         console.print(f"  validation {name}: {value:.4g}")
-    console.print(f"Next: tunewright evaluate {escape(in_shell(result.folder))}")
+    console.print(f"Next: tunewright evaluate {typed(result.folder)}")

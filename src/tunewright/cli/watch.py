@@ -24,9 +24,8 @@ def watch(
 ) -> None:
     """Show live curves of a run, or the last view of a finished one."""
     from tunewright.artifacts import Artifact
-    from tunewright.cli.screen import make_console, print_json
+    from tunewright.cli.screen import make_console, print_json, typed
     from tunewright.cli.watch_screen import WatchScreen
-    from tunewright.errors import in_shell
 
     run = Path(folder)
     status: str = Artifact.open(run, "run").status
@@ -57,7 +56,7 @@ def watch(
         print_json(values | {"diagnoses": diagnoses})
         return
     words = {"done": "The run is done.", "failed": "The run has failed."}
-    ending = f"It can be finished with: tunewright resume {in_shell(folder)}"
+    ending = f"It can be finished with: tunewright resume {typed(folder)}"
     others = {"interrupted": "was stopped", "killed": "was killed or crashed"}
     screen.console.print(words.get(status) or f"The run {others[status]}. {ending}")
 

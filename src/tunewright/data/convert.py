@@ -15,7 +15,7 @@ from tunewright.data.records import Label, Message, Record, Task
 from tunewright.data.row_store import StoredRecords, StoredRows
 from tunewright.data.table import Table
 from tunewright.data.tags import Scheme, TagFault, find_scheme, to_bio
-from tunewright.data.values import as_number, cell, is_conversation, parsed_list
+from tunewright.data.values import as_flag, as_number, cell, is_conversation, parsed_list
 from tunewright.errors import DataError
 
 _ROLE_NAMES = {
@@ -88,7 +88,7 @@ def to_records(table: Table, detection: Detection) -> Sequence[Record]:
 def _record(row: Mapping[str, Any], number: int, detection: Detection, table: Table) -> Record:
     """One row as a record; `table` says where it is from, and what its class numbers mean."""
     columns = detection.columns
-    if inner := [column for column in columns.values() if column not in row]:
+    if inner := [column for column in columns.values() if "." in column and column not in row]:
         row = {**row, **{column: cell(row, column) for column in inner}}
     made = _CONVERTERS[detection.task](row, detection, table)
     used = {*columns.values(), *detection.flags}
@@ -159,11 +159,10 @@ def _class_names(row: Mapping[str, Any], detection: Detection, table: Table) -> 
 
 
 def _is_set(row: Mapping[str, Any], flag: str) -> bool:
-    value = row.get(flag)
-    number = float(value) if isinstance(value, bool) else as_number(value)
-    if number not in (0.0, 1.0):
-        raise _RowFault(f"column {flag!r} has {value!r} where 0 or 1 is expected")
-    return number == 1.0
+    found = as_flag(row.get(flag))
+    if found is None:
+        raise _RowFault(f"column {flag!r} has {row.get(flag)!r} where 0 or 1 is expected")
+    return found
 
 
 def _tagged_row(row: Mapping[str, Any], detection: Detection, table: Table) -> dict[str, Any]:

@@ -6,13 +6,13 @@ This module knows names and values of columns. `detect.py` decides when it is as
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tunewright.config.task import Task
 from tunewright.data import column_names as names
-from tunewright.data.values import as_number
+from tunewright.data.values import as_flag, as_number
 from tunewright.errors import DataError
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def _joined_by(values: Sequence[Any]) -> str:
     if not all(isinstance(value, str) for value in values):
         return ""
     cells = set(values)
+    if all(_COMMA_NUMBER.fullmatch(cell.strip()) for cell in cells):
+        return ""
     for separator in _SEPARATORS:
-        if all(_COMMA_NUMBER.fullmatch(cell.strip()) for cell in cells):
-            return ""
         parts = {part.strip() for cell in cells for part in cell.split(separator)}
         if len(parts) < len(cells):
             return separator
@@ -118,15 +118,19 @@ def flagged(search: Search) -> Detection | None:
         return None
     free = [c for c in search.table.columns if c not in search.fixed.values()]
     values = {column: search.values(column) for column in free}
-    flags = [c for c in free if len(values[c]) == search.sampled and _are_flags(values[c])]
+    flags = [
+        column
+        for column in free
+        if len(values[column]) == search.sampled
+        and all(as_flag(value) is not None for value in values[column])
+    ]
     found = _flagged(search, flags) if len(flags) > 1 else None
-    if found is None or 2 * len(flags) <= len(free) + 1 - len(found.columns):
+    if found is None:
+        return None
+    others = [column for column in free if column not in found.columns.values()]
+    if 2 * len(flags) <= len(others):
         return None
     return replace(found, reason=f"{found.reason} (columns of 0 and 1; task=text ignores them)")
-
-
-def _are_flags(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, bool) or as_number(value) in (0.0, 1.0) for value in values)
 
 
 def _flagged(search: Search, flags: Sequence[str]) -> Detection | None:
@@ -140,9 +144,7 @@ def _flagged(search: Search, flags: Sequence[str]) -> Detection | None:
 def _fractional_label(search: Search) -> Detection | None:
     """A column named like a label whose numbers are not all whole is a number to predict."""
     column = search.named("label", names.LABEL)
-    if column is not None:
-        _refuse_commas(search, column)
-    if column is None or not search.is_numeric(column) or not _has_fractions(search, column):
+    if column is None or not _is_numeric(search, column) or not _has_fractions(search, column):
         return None
     return _with_target(search, Task.REGRESSION, column)
 
@@ -159,9 +161,7 @@ def _scored(search: Search) -> Detection | None:
     """A column named like a score: few whole numbers are classes, anything else a number."""
     for name in names.NUMBER:
         column = search.named("label", (name,))
-        if column is not None:
-            _refuse_commas(search, column)
-        if column is None or not search.is_numeric(column):
+        if column is None or not _is_numeric(search, column):
             continue
         different = {as_number(value) for value in search.values(column)}
         whole = not _has_fractions(search, column)
@@ -182,9 +182,7 @@ def regression(search: Search) -> Detection | None:
     """
     for name in names.NUMBER:
         column = search.named("label", (name,))
-        if column is not None:
-            _refuse_commas(search, column)
-        if column is not None and search.is_numeric(column):
+        if column is not None and _is_numeric(search, column):
             return _with_target(search, Task.REGRESSION, column)
     return None
 
@@ -197,11 +195,11 @@ def _with_target(search: Search, task: Task, column: str) -> Detection | None:
     return search.found(task, {"text": text, "text_pair": pair, role: column})
 
 
-def _refuse_commas(search: Search, column: str) -> None:
-    """Refuse numbers that are written with a comma.
+def _is_numeric(search: Search, column: str) -> bool:
+    """As `_Search.is_numeric`.
 
     Raises:
-        DataError: all numbers of the column are.
+        DataError: the column has numbers, all written with a comma.
     """
     values = search.values(column)
     if values and all(isinstance(v, str) and _COMMA_NUMBER.fullmatch(v.strip()) for v in values):
@@ -209,6 +207,7 @@ def _refuse_commas(search: Search, column: str) -> None:
             f"{search.table.source}: column {column!r} has numbers with a comma, such as "
             f"{values[0]!r}. Write them with a point: {values[0].strip().replace(',', '.')}."
         )
+    return search.is_numeric(column)
 
 
 def _has_fractions(search: Search, column: str) -> bool:

@@ -39,6 +39,12 @@ def parsed_list(value: Any) -> list[Any] | None:
     return None
 
 
+def as_flag(value: Any) -> bool | None:
+    """The value as yes or no, where it is one, or the number 0 or 1 or the text of one."""
+    number = float(value) if isinstance(value, bool) else as_number(value)
+    return bool(number) if number in (0.0, 1.0) else None
+
+
 def as_number(value: Any) -> float | None:
     """The value as a number, where it is one or is the text of one."""
     if isinstance(value, bool):

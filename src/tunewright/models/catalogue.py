@@ -110,6 +110,7 @@ def model_folder(name: str) -> Path:
     Raises:
         ModelError: there is no such model; says what the catalogue has.
     """
+    require_possible(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
@@ -118,10 +119,18 @@ def model_folder(name: str) -> Path:
                 "model in the transformers or PEFT layout. A finished run has them at its top."
             )
         return folder
-    if name.lower() in CATALOGUE:
-        return fetch(name)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _from_hub(name)
+    return fetch(name) if name.lower() in CATALOGUE else _from_hub(name)
+
+
+def require_possible(name: str) -> None:
+    """Refuse what is no folder, no catalogue name and no hub id. Fetches nothing.
+
+    Raises:
+        ModelError: says what the catalogue has.
+    """
+    is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if is_hub_id or name.lower() in CATALOGUE or Path(name).expanduser().is_dir():
+        return
     known = "; ".join(f"{e.name} ({e.description})" for e in CATALOGUE.values())
     raise ModelError(
         f"There is no model {name!r}: no such folder, and it is not in the catalogue."

@@ -3,8 +3,7 @@
 An adapter beside a rounded base would learn to live with rounding that is another once both are
 merged. Here the weight that is rounded is the merged one, as PEFT merges it.
 
-This module knows PEFT's LoRA layer and torchao's fake quantizers. It does not know models or
-recipes.
+This module knows PEFT's LoRA layer and torchao's rounding one. It does not know models or recipes.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 
 from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
+from torch.func import functional_call
 
 
 class FewBitsLora(Linear):  # type: ignore[misc]
@@ -20,29 +20,21 @@ class FewBitsLora(Linear):  # type: ignore[misc]
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The output of the merged and rounded layer, [..., outputs], for `x`, [..., inputs]."""
-        base = self.base_layer
-        weight = base.weight
+        weight = self.base_layer.weight
         for name in () if self.disable_adapters else self.active_adapters:
             weight = weight + self.get_delta_weight(name)
-        if base.activation_fake_quantizer is not None:
-            x = base.activation_fake_quantizer(x)
-        return nn.functional.linear(x, base.weight_fake_quantizer(weight), base.bias)
+        rounded: Tensor = functional_call(self.base_layer, {"weight": weight}, (x,))
+        return rounded
 
 
-def round_merged(model: nn.Module) -> int:
+def round_merged(model: nn.Module) -> None:
     """Let the LoRA layers whose base rounds in its forward pass round what they add to it too.
 
     Args:
         model: changed in place; its updates are without dropout and DoRA.
-
-    Returns:
-        The number of layers changed.
     """
     from torchao.quantization.qat.linear import FakeQuantizedLinear
 
-    changed = 0
     for layer in model.modules():
         if isinstance(layer, Linear) and isinstance(layer.base_layer, FakeQuantizedLinear):
             layer.__class__ = FewBitsLora
-            changed += 1
-    return changed

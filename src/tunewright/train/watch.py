@@ -14,6 +14,8 @@ from tunewright.train.stability import Spike
 
 MAX_SKIPPED_IN_A_ROW = 5
 """Steps without a finite loss or gradient after which training stops."""
+_WORSE_THAN_CHANCE = 1.5
+"""Times the loss of guessing that no failure to learn explains, but too high a rate does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +170,6 @@ def slow_data(data_seconds: float, step_seconds: float) -> Diagnosis | None:
         "The model waits for data. Put the rows on a faster disk, or give the process more cores.",
         {"data_seconds": data_seconds, "step_seconds": step_seconds, "share": share},
     )
-
-
-_WORSE_THAN_CHANCE = 1.5
-"""Times the loss of guessing that no failure to learn explains, but too high a rate does."""
 
 
 def at_chance(
